@@ -1,0 +1,1 @@
+"""Teach a diffusion model a concept from a few pictures, without forgetting anything else."""
