@@ -1,0 +1,258 @@
+"""A run as one typed, frozen value; sections belong to what they configure. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Property = Literal["object", "style"]
+Prior = Literal["none", "textreg"]
+Form = Literal["norm", "squared"]
+EditPool = Literal["instance", "instance+training", "edit_head"]
+Dtype = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Concept:
+    """What is learned: pictures, the class noun, and the new word that stands before it."""
+
+    images: Path
+    """Folder with the concept's pictures."""
+    noun: str
+    """Class noun, for example "cat" (for a style: "painting")."""
+    identifier: str = "<krk1>"
+    """The new word, lower case; prompts say "<krk1> cat"."""
+    property: Property = "object"
+    """Whether the pictures show an object or a style."""
+
+    @property
+    def name(self) -> str:
+        """The folder's name: the concept's name in files and in the random streams."""
+        return self.images.resolve().name if str(self.images) in (".", "") else self.images.name
+
+    @property
+    def words(self) -> str:
+        """What stands in a prompt's {}: "<krk1> cat" (METHOD: identifier as an adjective)."""
+        return f"{self.identifier} {self.noun}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Images:
+    """How pictures become training views."""
+
+    resolution: int | None = None
+    """Side in pixels; none: the base model's own."""
+    center_crop: bool = True
+    """Crop the centre; otherwise a random place along the long side."""
+    flip: bool = True
+    """Mirror half of the views."""
+    jitter: bool = True
+    """Colour jitter: brightness .2, contrast .1."""
+    views: int | None = 8
+    """Views a picture, each encoded once and kept; none: a fresh view each step."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimizer:
+    """AdamW and the batch, shared by both stages."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 1e-2
+    batch_size: int = 1
+    """Samples a concept and micro-batch."""
+    accumulation: int = 1
+    """Micro-batches an update."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inversion:
+    """Stage 1: textual inversion of the identifier."""
+
+    steps: int = 500
+    learning_rate: float = 5e-4
+    warmup_steps: int = 0
+    schedule: Schedule = "constant"
+    initial_token: str = "ktn"
+    """Rare token whose vector the identifier starts from."""
+    initialise_with_noun: bool = False
+    """Start from the noun's last token; prompts then carry the identifier without the noun."""
+    norm_pull: bool = True
+    """Pull the vector's norm back to its initial value after each step."""
+    embedding: Path | None = None
+    """A learned_embeds.safetensors to start from; with steps 0, stage 1 is taken from it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tuning:
+    """Stage 2: low-rank edit of the cross-attention keys and values."""
+
+    steps: int = 1500
+    learning_rate: float = 4e-4
+    warmup_steps: int = 0
+    schedule: Schedule = "constant"
+    rank: int = 10
+    max_grad_norm: float = 1.0
+    """Clip of each concept's own gradient norm; 0 does not clip."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mask:
+    """The identifier mask: how often the identifier is held apart from its context."""
+
+    ratio: float = 0.75
+    """rho: share of the samples that are masked; 0 switches the mask off."""
+    in_tuning: bool = True
+    """Mask in stage 2 as well."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextReg:
+    """Prior preservation with text alone."""
+
+    class_weight: float = 0.01
+    """alpha: weight of the class-prior term."""
+    edit_weight: float = 0.1
+    """beta: weight of the edit-prior term."""
+    form: Form = "norm"
+    """"norm" (the paper's) or "squared" (exact expectation from pooled Gram matrices)."""
+    hard: bool = False
+    """Remove the class prompts' directions from the edit: the class is then exactly the base's."""
+    null_prompt: bool = True
+    """Hold the empty prompt as well (classifier-free guidance reads it)."""
+    class_prompts: tuple[str, ...] = (
+        "a photo of a {}",
+        "a {}",
+        "a photo of the {}",
+        "a picture of a {}",
+    )
+    """Templates of the class pool; {} is the noun (for a style: "a photo in the style of {}")."""
+    edit_prompts: EditPool = "instance+training"
+    """Pool of the edit-prior term."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One training run: everything that decides its result, and where that goes."""
+
+    concepts: tuple[Concept, ...]
+    base: str = "toyland"
+    """Base model: a name of an embedded one, a diffusers folder, or a hub id."""
+    revision: str | None = None
+    """Revision of a hub id."""
+    out: Path
+    """The run's folder."""
+    prior: Prior = "textreg"
+    """How the model is held: none or textreg."""
+    seed: int = 0
+    images: Images = field(default_factory=Images)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    inversion: Inversion = field(default_factory=Inversion)
+    tuning: Tuning = field(default_factory=Tuning)
+    mask: Mask = field(default_factory=Mask)
+    textreg: TextReg = field(default_factory=TextReg)
+    device: str = "auto"
+    """"auto", "cpu", "cuda", "cuda:1" ..."""
+    dtype: Dtype = "auto"
+    """Precision of the frozen denoiser; auto: bf16 on a GPU, fp32 on a CPU."""
+    save_steps: int = 100
+    """Steps between checkpoints."""
+    card_pictures: int = 4
+    """Pictures sampled for the model card when the run ends; 0: none."""
+
+    def __post_init__(self) -> None:
+        """Check what no single field can know."""
+        for problem in _problems(self):
+            raise ValueError(problem)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of both stages."""
+        return self.inversion.steps + self.tuning.steps
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain data (no folder, no device)."""
+        return {key: value for key, value in plain(self).items() if key not in _NOT_IDENTITY}
+
+    @property
+    def digest(self) -> str:
+        """Hash of the identity: names the run in its files."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_NOT_IDENTITY = ("out", "device", "save_steps", "card_pictures")
+
+
+def plain(run: Run) -> dict[str, Any]:
+    """The run as JSON-ready data."""
+    return json.loads(json.dumps(asdict(run), default=str))
+
+
+def _problems(run: Run) -> list[str]:
+    """Every rule that a run breaks, in words that name the flag."""
+    positive = {
+        "--rank": run.tuning.rank,
+        "optimizer.batch_size": run.optimizer.batch_size,
+        "optimizer.accumulation": run.optimizer.accumulation,
+        "save_steps": run.save_steps,
+        "--resolution": run.images.resolution if run.images.resolution is not None else 1,
+        "images.views": run.images.views if run.images.views is not None else 1,
+    }
+    problems = [
+        f"{name} is {value}; it must be at least 1" for name, value in positive.items() if value < 1
+    ]
+    not_negative = {
+        "--inversion-steps": run.inversion.steps,
+        "--tuning-steps": run.tuning.steps,
+        "inversion.warmup_steps": run.inversion.warmup_steps,
+        "tuning.warmup_steps": run.tuning.warmup_steps,
+        "inversion.learning_rate": run.inversion.learning_rate,
+        "tuning.learning_rate": run.tuning.learning_rate,
+        "tuning.max_grad_norm": run.tuning.max_grad_norm,
+        "textreg.class_weight": run.textreg.class_weight,
+        "textreg.edit_weight": run.textreg.edit_weight,
+        "card_pictures": run.card_pictures,
+    }
+    problems += [
+        f"{name} is {value}; it must not be negative"
+        for name, value in not_negative.items()
+        if not value >= 0
+    ]
+    if not 0 <= run.mask.ratio <= 1:
+        problems.append(f"mask.ratio is {run.mask.ratio}; it is a share, from 0 to 1")
+    if not run.concepts:
+        problems.append("no concept: name a folder with pictures")
+    if run.total_steps == 0:
+        problems.append("--inversion-steps and --tuning-steps are both 0: nothing would be trained")
+    if not 0 <= run.seed < 2**63:
+        problems.append(f"--seed is {run.seed}; it must be from 0 to 2^63 - 1")
+    for template in run.textreg.class_prompts:
+        if template.count("{}") != 1:
+            problems.append(f"textreg.class_prompts: {template!r} must contain {{}} exactly once")
+    return problems + _concept_problems(run.concepts)
+
+
+def _concept_problems(concepts: tuple[Concept, ...]) -> list[str]:
+    problems: list[str] = []
+    for concept in concepts:
+        if not concept.noun.strip():
+            problems.append(f"{concept.images}: no class noun; give one with --noun, like cat")
+        if concept.identifier != concept.identifier.lower():
+            problems.append(
+                f"--identifier {concept.identifier!r} is not lower case: the tokenizer folds case, so "
+                f"it would never be seen; use {concept.identifier.lower()!r}"
+            )
+    for what, values in (
+        ("identifier", [c.identifier for c in concepts]),
+        ("folder name", [c.name for c in concepts]),
+    ):
+        twice = sorted({v for v in values if values.count(v) > 1})
+        if twice:
+            problems.append(f"two concepts share the {what} {twice[0]!r}; each needs its own")
+    return problems

@@ -1,0 +1,127 @@
+"""The frozen denoiser f(x_t, t, {K, V}): a diffusers UNet called with keys and values from outside.
+
+Every cross-attention reads its keys and values from the call instead of computing them from text;
+nothing else of the UNet changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Above this many scores a head, the fused kernel saves memory; below, plain products are faster
+# on a CPU (benchmarks/speed/attention.py).
+_FUSED_FROM = 512 * 512
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """Multi-head attention, [batch, queries, heads * width] from projected q, k, v."""
+    batch = query.shape[0]
+    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    if query.is_cuda or query.shape[2] * key.shape[2] >= _FUSED_FROM:
+        seen = nn.functional.scaled_dot_product_attention(query, key, value)
+    else:
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        seen = scores.softmax(-1) @ value
+    return seen.transpose(1, 2).reshape(batch, -1, heads * value.shape[-1])
+
+
+class SelfAttention:
+    """Attention processor of attn1; takes no notice of the text."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        keys_values: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Attend from the picture to the picture."""
+        query, key, value = (to(hidden_states) for to in (attn.to_q, attn.to_k, attn.to_v))
+        return attn.to_out[0](_attend(query, key, value, attn.heads))
+
+
+class TextAttention:
+    """Attention processor of attn2; reads its layer's keys and values from the call."""
+
+    def __init__(self, layer: int):
+        self.layer = layer
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        keys_values: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Attend from the picture to keys and values computed outside."""
+        if keys_values is None:
+            raise ValueError(
+                "this denoiser takes its keys and values from outside; none were given"
+            )
+        key, value = keys_values[2 * self.layer : 2 * self.layer + 2]
+        return attn.to_out[0](_attend(attn.to_q(hidden_states), key, value, attn.heads))
+
+
+class Denoiser(nn.Module):
+    """f(x_t, t, {K, V}) over a diffusers UNet2DConditionModel, whose processors are replaced."""
+
+    def __init__(self, unet: Any):
+        super().__init__()
+        for name, module in unet.named_modules():
+            if name.endswith(("attn1", "attn2")) and (
+                module.group_norm is not None
+                or module.norm_q is not None
+                or module.spatial_norm is not None
+                or module.residual_connection
+                or module.rescale_output_factor != 1.0
+            ):
+                raise ValueError(f"{name} of this denoiser normalises its queries; not supported")
+        processors: dict[str, SelfAttention | TextAttention] = {}
+        layer = 0
+        # Same order as TextProjections.names: the order of modules, which differs from that of
+        # attn_processors (there the middle block comes before the up blocks).
+        for name, _ in unet.named_modules():
+            if name.endswith("attn1"):
+                processors[f"{name}.processor"] = SelfAttention()
+            elif name.endswith("attn2"):
+                processors[f"{name}.processor"] = TextAttention(layer)
+                layer += 1
+        unet.set_attn_processor(processors)
+        self.unet = unet
+
+    def forward(self, x_t: Tensor, t: Tensor, keys_values: list[Tensor]) -> Tensor:
+        """The model's prediction.
+
+        Args:
+            x_t: noisy latents, [batch, channels, height, width].
+            t: timesteps, [batch].
+            keys_values: K_1, V_1, K_2, V_2, ..., each [batch, tokens, width of the layer].
+
+        Returns:
+            Prediction of the base's kind (noise or velocity), in the shape of x_t.
+        """
+        dtype = self.unet.dtype
+        given = [x.to(dtype) for x in keys_values]
+        # The text itself is not read any more; any tensor of the right batch will do.
+        return self.unet(
+            x_t.to(dtype),
+            t,
+            encoder_hidden_states=given[0],
+            cross_attention_kwargs={"keys_values": given},
+            return_dict=False,
+        )[0]
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Evaluation mode, no parameter with a gradient."""
+    return module.eval().requires_grad_(False)
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Lay convolution weights out for fast kernels; values do not change."""
+    return module.to(memory_format=torch.channels_last)

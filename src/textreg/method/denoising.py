@@ -1,0 +1,54 @@
+"""The denoising objective: noise, target, loss per concept (METHOD 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def add_noise(x_0: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
+    """x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise.
+
+    Args:
+        x_0: clean latents, [batch, channels, height, width].
+        noise: same shape.
+        alphas_cumprod: a_t of each sample's timestep, [batch].
+    """
+    a_t = alphas_cumprod.to(x_0.dtype)[:, None, None, None]
+    return a_t.sqrt() * x_0 + (1 - a_t).sqrt() * noise
+
+
+def target(x_0: Tensor, noise: Tensor, alphas_cumprod: Tensor, prediction_type: str) -> Tensor:
+    """What the model should predict: the noise, or v = sqrt(a_t) noise - sqrt(1 - a_t) x_0.
+
+    Raises:
+        ValueError: another prediction type than "epsilon" and "v_prediction".
+
+    Source: Ho et al. 2020; Salimans and Ho 2022, "Progressive distillation", appendix D.
+    """
+    if prediction_type == "epsilon":
+        return noise
+    if prediction_type == "v_prediction":
+        a_t = alphas_cumprod.to(x_0.dtype)[:, None, None, None]
+        return a_t.sqrt() * noise - (1 - a_t).sqrt() * x_0
+    raise ValueError(f"prediction type {prediction_type!r}; epsilon and v_prediction are supported")
+
+
+def predicted_noise(
+    x_t: Tensor, prediction: Tensor, alphas_cumprod: Tensor, prediction_type: str
+) -> Tensor:
+    """The noise that a prediction of either type stands for; the common scale of epsilon-drift."""
+    if prediction_type == "epsilon":
+        return prediction
+    a_t = alphas_cumprod.to(x_t.dtype)[:, None, None, None]
+    return a_t.sqrt() * prediction + (1 - a_t).sqrt() * x_t
+
+
+def loss_per_concept(prediction: Tensor, wanted: Tensor, concepts: int) -> Tensor:
+    """Mean squared error of each concept's own samples, [concepts], in float32 or wider.
+
+    The training loss is its *sum*: a mean would divide every concept's gradient by their number.
+    """
+    wide = torch.promote_types(prediction.dtype, torch.float32)
+    error = (prediction.to(wide) - wanted.to(wide)).square()
+    return error.unflatten(0, (concepts, -1)).flatten(1).mean(1)

@@ -1,0 +1,88 @@
+"""The new word: one token, its first vector, and the pull on its norm (METHOD 2).
+
+The embedding table is never written: the word's vector lives outside it and is put in its place
+when a prompt is embedded (text_features.py), so every other row stays bit-identical.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def add_identifier(tokenizer: Any, identifier: str, noun: str) -> int:
+    """Add the identifier as one token and return its id.
+
+    Args:
+        tokenizer: CLIP tokenizer; it is changed.
+        identifier: the new word, lower case.
+        noun: class noun that will follow it; its own tokens must not change.
+
+    Raises:
+        ValueError: the word is not lower case, is a token already, contains blanks, does not
+            become exactly one new token, or changes how the noun is read.
+    """
+    if not identifier or identifier.split() != [identifier]:
+        raise ValueError(f"identifier {identifier!r}: it must be one word without blanks")
+    if identifier != identifier.lower():
+        raise ValueError(f"identifier {identifier!r} is not lower case; use {identifier.lower()!r}")
+    if "</w>" in identifier or not identifier.isprintable():
+        raise ValueError(f"identifier {identifier!r} has characters a tokenizer treats specially")
+    vocabulary = tokenizer.get_vocab()
+    if identifier in vocabulary or f"{identifier}</w>" in vocabulary:
+        raise ValueError(
+            f"identifier {identifier!r} is already a token of this base; choose a new word, "
+            f"like '<{identifier.strip('<>')}1>'"
+        )
+    noun_before = tokenizer.encode(f"a {noun}", add_special_tokens=False)
+    tokenizer.add_tokens(identifier)
+    new_id = int(tokenizer.convert_tokens_to_ids(identifier))
+    read_as = tokenizer.encode(f"a {identifier} {noun}", add_special_tokens=False)
+    if new_id in vocabulary.values() or read_as != [noun_before[0], new_id, *noun_before[1:]]:
+        raise ValueError(
+            f"identifier {identifier!r} is not read as one new token before {noun!r}; "
+            "choose a word in angle brackets, like '<krk1>'"
+        )
+    return new_id
+
+
+def initial_vector(table: Tensor, tokenizer: Any, token: str) -> Tensor:
+    """A copy of the embedding row of one existing token.
+
+    Args:
+        table: embedding rows, [vocabulary, width].
+        token: the token's text as the vocabulary has it, with or without its word end.
+
+    Returns:
+        [width] float32.
+
+    Raises:
+        ValueError: the vocabulary has no such token.
+    """
+    vocabulary = tokenizer.get_vocab()
+    for name in (token, f"{token}</w>"):
+        if name in vocabulary and vocabulary[name] < table.shape[0]:
+            return table[vocabulary[name]].detach().float().clone()
+    raise ValueError(f"initial token {token!r} is not in this base's vocabulary; name one that is")
+
+
+@torch.no_grad()
+def pull_norm(vectors: Tensor, initial_norm: Tensor, learning_rate: float) -> None:
+    """Pull each vector's norm back to its first norm, in place: v <- (v/n)(n + lam (n0 - n)).
+
+    lam = min(1, 100 lr), n = ||v||, n0 = ||v_init||.
+
+    Args:
+        vectors: [concepts, width].
+        initial_norm: n0, [concepts].
+        learning_rate: lr of the step that was just taken.
+
+    Source: METHOD 2.4; original TextReg, `--ti_reg_type decay`.
+    """
+    pull = min(1.0, 100 * learning_rate)
+    norm = torch.linalg.vector_norm(vectors, dim=-1)
+    # A vector of norm 0 has no direction to keep.
+    factor = torch.where(norm > 0, (norm + pull * (initial_norm - norm)) / norm, 1.0)
+    vectors.mul_(factor[:, None])

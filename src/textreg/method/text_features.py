@@ -1,0 +1,94 @@
+"""Prompts to text features, with the identifier's vector and mask put in (METHOD 1-3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textreg.method.identifier_mask import identifier_mask
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """Tokenised prompts: `ids` [prompts, tokens]; where the identifier stands, and whether it can
+    be masked there (the noun follows it directly)."""
+
+    ids: Tensor
+    is_identifier: Tensor
+    can_mask: Tensor
+    noun_length: int
+
+
+def tokenize(tokenizer: Any, prompts: list[str], identifier_id: int | None, noun: str) -> Tokens:
+    """Tokenise prompts, padded to the model's length.
+
+    An identifier that the noun does not directly follow stays visible: its row is plainly causal.
+
+    Raises:
+        ValueError: the identifier of a prompt was cut off at the model's length.
+    """
+    encoded = tokenizer(
+        prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True
+    )
+    ids = torch.tensor(encoded["input_ids"])
+    noun_ids = torch.tensor(tokenizer.encode(noun, add_special_tokens=False))
+    where = ids == identifier_id if identifier_id is not None else torch.zeros_like(ids).bool()
+    if identifier_id is not None:
+        word = tokenizer.convert_ids_to_tokens(identifier_id)
+        for prompt, row in zip(prompts, where, strict=True):
+            if prompt.lower().count(word) != int(row.sum()):
+                raise ValueError(
+                    f"prompt is longer than the {ids.shape[1]} tokens this base reads; "
+                    f"the identifier {word!r} is cut off: {prompt!r}"
+                )
+    follows = torch.ones(len(prompts), dtype=torch.bool)
+    for row, position in where.nonzero().tolist():
+        behind = ids[row, position + 1 : position + 1 + len(noun_ids)]
+        follows[row] &= behind.shape == noun_ids.shape and bool((behind == noun_ids).all())
+    return Tokens(
+        ids=ids, is_identifier=where, can_mask=follows & where.any(1), noun_length=len(noun_ids)
+    )
+
+
+def encode(
+    text_encoder: Any,
+    ids: Tensor,
+    is_identifier: Tensor,
+    vectors: Tensor | None,
+    mask: Tensor,
+) -> Tensor:
+    """Final layer-normed text features of every token.
+
+    Args:
+        text_encoder: transformers' CLIPTextModel.
+        ids: [batch, tokens].
+        is_identifier: rows to replace, [batch, tokens] bool.
+        vectors: the identifier's vector of each sample, [batch, width]; none: no identifier.
+        mask: additive attention mask [batch, 1, tokens, tokens].
+
+    Returns:
+        c, [batch, tokens, width].
+    """
+    # transformers < 5.6 keeps the parts one level down.
+    parts = getattr(text_encoder, "text_model", text_encoder)
+    table = parts.embeddings.token_embedding
+    rows = table(ids.masked_fill(is_identifier, 0))
+    if vectors is not None:
+        rows = torch.where(is_identifier[..., None], vectors[:, None].to(rows.dtype), rows)
+    hidden = parts.embeddings(inputs_embeds=rows)
+    hidden = parts.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=False)
+    return parts.final_layer_norm(hidden.last_hidden_state)
+
+
+def encode_tokens(
+    text_encoder: Any, tokens: Tokens, vectors: Tensor | None, masked: Tensor
+) -> Tensor:
+    """`encode` for tokenised prompts, the mask built from `masked` [prompts] bool."""
+    table = getattr(text_encoder, "text_model", text_encoder).embeddings.token_embedding.weight
+    ids, where = tokens.ids.to(table.device), tokens.is_identifier.to(table.device)
+    masked = masked.to(table.device) & tokens.can_mask.to(table.device)
+    mask = identifier_mask(where, tokens.noun_length, masked, table.dtype)
+    return encode(text_encoder, ids, where, vectors, mask)

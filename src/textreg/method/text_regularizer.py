@@ -1,0 +1,119 @@
+"""TextReg: on which texts the edit must change nothing (METHOD 4-5).
+
+R_m(p) = || dW_m c(p)^T ||_F over all rows of c;  dW_m = s B_m A_m, never formed
+
+L_cpp = mean over all keys and values m of R_m(class prompt)
+L_epp = mean over the keys m only of R_m(edit prompt)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from textreg.method.text_projections import LowRankEdit, TextProjections
+
+
+def _edit_norms(edit: LowRankEdit, features: Tensor) -> Tensor:
+    """R_m of every prompt and projection, [N, S, M]. The norm's gradient at dW = 0 is 0, not NaN."""
+    return torch.stack([torch.linalg.vector_norm(e, dim=(-2, -1)) for e in edit(features)], dim=-1)
+
+
+def _edit_of(projections: TextProjections) -> LowRankEdit:
+    if projections.edit is None:
+        raise ValueError("these projections have no edit to regularise; set projections.edit first")
+    return projections.edit
+
+
+def class_prior_loss(projections: TextProjections, class_features: Tensor) -> Tensor:
+    """L_cpp: how far the edit moves keys and values of class prompts.
+
+    Args:
+        projections: with an edit of N concepts.
+        class_features: [N, S, T, d], S class prompts a concept.
+
+    Returns:
+        [N], the mean over prompts, keys and values.
+
+    Source: METHOD 4, equation of L_cpp.
+    """
+    return _edit_norms(_edit_of(projections), class_features).mean((1, 2))
+
+
+def edit_prior_loss(projections: TextProjections, edit_features: Tensor) -> Tensor:
+    """L_epp: how far the edit moves the *keys* of edit prompts; values stay free.
+
+    Where a word attends is held (layout), what it brings is not (appearance).
+
+    Args:
+        projections: with an edit of N concepts.
+        edit_features: [N, S, T, d], S edit prompts a concept, with the identifier.
+
+    Returns:
+        [N], the mean over prompts and keys.
+
+    Source: METHOD 4, equation of L_epp.
+    """
+    return _edit_norms(_edit_of(projections), edit_features)[..., ::2].mean((1, 2))
+
+
+def gram(features: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Pooled Gram matrix G = sum_p w_p c_p' c_p of a prompt pool.
+
+    Args:
+        features: c of each prompt, [N, P, T, d].
+        weights: w_p, [P], sum 1; none: equal.
+
+    Returns:
+        [N, d, d]. With the squared norm it stands for the whole pool exactly.
+    """
+    if weights is None:
+        weights = features.new_full((features.shape[1],), 1 / features.shape[1])
+    return torch.einsum("nptd,npte,p->nde", features, features, weights.to(features))
+
+
+def squared_prior_loss(projections: TextProjections, pooled: Tensor, *, keys_only: bool) -> Tensor:
+    """Mean over layers of E_p ||dW_m c(p)^T||^2 = tr((B'B)(A G A')), from a pooled Gram matrix.
+
+    Args:
+        projections: with an edit of N concepts.
+        pooled: G, [N, d, d].
+        keys_only: as in the edit-prior term; otherwise keys and values.
+
+    Returns:
+        [N].
+
+    Source: METHOD 5.
+    """
+    edit = _edit_of(projections)
+    inner = torch.einsum("nmrd,nde,nmqe->nmrq", edit.down, pooled.to(edit.down.dtype), edit.down)
+    total: list[Tensor] = []
+    for m, (width, place) in enumerate(edit.places):
+        if not (keys_only and m % 2):
+            up = edit.up[str(width)][:, place]
+            total.append(((up.mT @ up) * inner[:, m]).sum((-2, -1)))
+    return edit.scale**2 * torch.stack(total).mean(0)
+
+
+def pinned_basis(features: Tensor) -> Tensor:
+    """U: orthonormal basis of all rows of some text features, at full numerical rank.
+
+    Args:
+        features: [..., d], rows of the class and null prompts.
+
+    Returns:
+        [d, rank] float64.
+
+    Source: METHOD 5, hard mode.
+    """
+    rows = features.reshape(-1, features.shape[-1]).double()
+    _, sizes, basis = torch.linalg.svd(rows, full_matrices=False)
+    tolerance = sizes.max() * max(rows.shape) * torch.finfo(features.dtype).eps
+    return basis[sizes > tolerance].mT.contiguous()
+
+
+@torch.no_grad()
+def project_out(edit: LowRankEdit, concept: int, basis: Tensor) -> None:
+    """A <- A (I - U U'), in place and in float64: then dW c = 0 for every row c in U's span."""
+    down = edit.down[concept].double()
+    edit.down[concept].copy_(down - (down @ basis) @ basis.mT)
