@@ -1,0 +1,248 @@
+"""One picture file in, one upright 8-bit sRGB picture out, or one line that says why not.
+
+Every conversion is defined: transparency lies on white, 16 bits keep their high byte, an embedded
+colour profile is converted to sRGB, orientation is applied, of several frames the first counts.
+Nothing is guessed: a file that ends early is refused, never filled up with grey.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from textreg.file_kinds import printable
+from textreg.picture_container import Container, ContainerError, read_container
+
+MAX_PIXELS = 80_000_000
+"""Stored pixels; below Pillow's own warning (89 M), far above any photograph needed here."""
+
+MAX_FILE_BYTES = 256 * 2**20
+"""No photograph of `MAX_PIXELS` is larger."""
+
+MAX_ASPECT = 20
+"""Long side over short side; a square cut from anything longer shows nothing of it."""
+
+MIN_SIDE = 32
+"""Pixels of the short side."""
+
+MAX_PROFILE_BYTES = 4 * 2**20
+"""Of an ICC profile; the largest printing profiles have 3 MiB."""
+
+BACKGROUND = (255, 255, 255)
+"""Transparent pixels lie on white."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_MODE_OF_SPACE = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
+# What Pillow's parsers and decoders raise on files nobody meant to write. MemoryError is no part of
+# it: the size was checked, so running out of memory is the machine's state, not the picture's.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+class PictureError(ValueError):
+    """A picture cannot be used. One line: the file's name, what is wrong, what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """A checked picture file."""
+
+    path: Path
+    """Where it lies."""
+    sha256: str
+    """Of the file's bytes, in hex: tells a later reader whether it is still the same picture."""
+    width: int
+    """Pixels, after orientation."""
+    height: int
+    """Pixels, after orientation."""
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Reads a JPEG, PNG or WebP file as a checked, upright, 8-bit sRGB picture.
+
+    Args:
+        path: The file; its content decides the format, not its suffix.
+
+    Returns:
+        A picture of mode RGB, fully decoded, without metadata.
+
+    Raises:
+        PictureError: The file cannot be read, is incomplete, damaged, of another kind, too large,
+            too small or too long, or carries a metadata bomb.
+    """
+    return read_checked(path)[1]
+
+
+def read_checked(path: Path) -> tuple[Picture, Image.Image]:
+    """Reads a picture as `read_picture` does, with its record; both come from the same bytes.
+
+    Raises:
+        PictureError: As for `read_picture`.
+    """
+    try:
+        data = _read_file(path)
+        image = _decode(read_container(data))
+    except ContainerError as error:
+        raise PictureError(f"{printable(path.name)}: {error}") from error
+    digest = hashlib.sha256(data).hexdigest()
+    return Picture(path=path, sha256=digest, width=image.width, height=image.height), image
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        if not path.is_file():  # a pipe would wait for ever, a folder or a dead link has no bytes
+            missing = not path.exists()
+            raise ContainerError("no such file, or a dead link" if missing else "not a plain file")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ContainerError(
+                f"larger than {MAX_FILE_BYTES >> 20} MiB; export it smaller, as JPEG or PNG"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise ContainerError(f"cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _decode(container: Container) -> Image.Image:
+    """Turns a container into an upright RGB picture; sizes are checked before any decoder runs."""
+    _check_size(container.width, container.height)
+    if container.icc and len(container.icc) > MAX_PROFILE_BYTES:
+        raise ContainerError(
+            f"its colour profile exceeds {MAX_PROFILE_BYTES >> 20} MiB; save it again as sRGB"
+        )
+    image = _pixels(container, container.payload)
+    if container.format == "JPEG" and _ran_out_of_data(container, image):
+        raise ContainerError("the picture data ends early; copy or download it again")
+    image = _to_rgb(image, container.icc)
+    turn = _TURNS.get(_orientation(container.exif))
+    return image if turn is None else image.transpose(turn)
+
+
+def _check_size(width: int, height: int) -> None:
+    size = f"{width} x {height} pixels"
+    if width * height > MAX_PIXELS:
+        raise ContainerError(
+            f"{size}, over {MAX_PIXELS // 10**6} million; scale it down, 2000 a side suffice"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise ContainerError(f"{size} is too small; the short side needs at least {MIN_SIDE}")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ContainerError(f"{size} is too long and narrow; crop it to what it shows")
+
+
+def _pixels(container: Container, payload: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(payload), formats=["JPEG", "PNG", "WEBP"])
+        if image.format != container.format or image.size != (container.width, container.height):
+            raise ContainerError("its parts contradict each other; save the picture again")
+        image.load()
+    except ContainerError:
+        raise
+    except _PILLOW_ERRORS as error:
+        raise ContainerError("damaged, it cannot be decoded; copy or download it again") from error
+    return image
+
+
+def _ran_out_of_data(container: Container, image: Image.Image) -> bool:
+    """Tells whether the JPEG decoder filled up missing picture data.
+
+    A JPEG that was cut and closed with an end marker decodes without complaint, its rest grey. So
+    if the last block is flat, or the file progressive, it is decoded again with a little more data
+    before the end marker: a decoder that had everything does not look at it.
+    """
+    last_block = image.crop((image.width - 8, image.height - 8, image.width, image.height))
+    extrema = np.array(last_block.getextrema()).reshape(-1, 2)
+    flat = bool((extrema[:, 0] == extrema[:, 1]).all())
+    if not flat and "progressive" not in image.info:
+        return False
+    more = container.payload[:-2] + b"\xaa\x55" * 64 + container.payload[-2:]
+    return _pixels(container, more).tobytes() != image.tobytes()
+
+
+def _orientation(exif: bytes | None) -> int:
+    """Reads the EXIF orientation; an unreadable block counts as upright, as in viewers."""
+    if not exif:
+        return 1
+    block = Image.Exif()
+    try:
+        block.load(b"Exif\0\0" + exif)
+        value = block.get(_ORIENTATION, 1)
+    except _PILLOW_ERRORS:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """Converts any decoded mode to RGB: colours to sRGB, then transparency onto the background."""
+    alpha = None
+    if image.mode == "I;16":
+        samples = np.asarray(image)
+        clear = image.info.get("transparency")
+        if isinstance(clear, int):
+            alpha = Image.fromarray(np.where(samples == clear, 0, 255).astype(np.uint8))
+        # The high byte, as Pillow keeps of 16-bit colour; its own conversion of grey clips at 255.
+        image = Image.fromarray((samples >> 8).astype(np.uint8))
+    elif image.has_transparency_data:
+        grey = image.mode in ("1", "L", "LA")
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.getchannel("R") if grey else image.convert("RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    image = _to_srgb(image, icc)
+    if alpha is None or alpha.getextrema() == (255, 255):
+        return image
+    return Image.composite(image, Image.new("RGB", image.size, BACKGROUND), alpha)
+
+
+def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """Applies an embedded profile; one that is unreadable or of another colour space is ignored."""
+    if icc:
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            if _MODE_OF_SPACE.get(icc[16:20]) == image.mode:
+                transform = ImageCms.buildTransform(
+                    profile, ImageCms.createProfile("sRGB"), image.mode, "RGB"
+                )
+                if image.mode != "RGB" or not _is_identity(transform):
+                    converted = ImageCms.applyTransform(image, transform)
+                    if converted is not None:
+                        return converted
+        except (ImageCms.PyCMSError, OSError):
+            pass
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Tells whether a profile is sRGB under another name; its rounding would cost exact pixels."""
+    steps = np.linspace(0, 255, 9).round().astype(np.uint8)
+    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
+    moved = ImageCms.applyTransform(Image.fromarray(grid), transform)
+    return moved is not None and int(np.abs(np.asarray(moved, int) - grid).max()) <= 1
