@@ -125,13 +125,10 @@ class TextReg:
     """Remove the class prompts' directions from the edit: the class is then exactly the base's."""
     null_prompt: bool = True
     """Hold the empty prompt as well (classifier-free guidance reads it)."""
-    class_prompts: tuple[str, ...] = (
-        "a photo of a {}",
-        "a {}",
-        "a photo of the {}",
-        "a picture of a {}",
-    )
-    """Templates of the class pool; {} is the noun (for a style: "a photo in the style of {}")."""
+    class_templates: Literal["one", "several"] = "several"
+    """Hold one class template, as the original, or the whole pool."""
+    class_prompts: tuple[str, ...] = ()
+    """Your own class templates, {} for the noun; empty: templates/class_object.txt (or _style)."""
     edit_prompts: EditPool = "instance+training"
     """Pool of the edit-prior term."""
 

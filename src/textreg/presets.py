@@ -29,7 +29,7 @@ def original() -> dict[str, Any]:
             "class_weight": 0.01,
             "edit_weight": 0.01,
             "null_prompt": False,
-            "class_prompts": ["a photo of a {}"],
+            "class_templates": "one",
             "edit_prompts": "instance",
         },
     }

@@ -1,0 +1,70 @@
+"""The learned concept on disk: one word vector and a low-rank edit; one file per format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from textreg.config import Property
+from textreg.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapter:
+    """A learned concept: what a run makes and what sampling takes."""
+
+    identifier: str
+    noun: str
+    property: Property
+    vector: Tensor
+    """The identifier's word vector, [width]."""
+    factors: dict[str, tuple[Tensor, Tensor]] = field(repr=False)
+    """(A [r, width], B [out, r]) by projection name; the edit is (alpha / r) B A."""
+    alpha: float
+    digest: str = ""
+    """Hash of the run it comes from."""
+
+    @property
+    def rank(self) -> int:
+        """Rank r of the edit."""
+        return next(iter(self.factors.values()))[0].shape[0]
+
+    @property
+    def prompt(self) -> str:
+        """The prompt that shows the concept."""
+        words = f"{self.identifier} {self.noun}"
+        if self.property == "style":
+            return f"a photo in the style of {words}"
+        return f"a photo of a {words}"
+
+    def save(self, folder: Path) -> None:
+        """Write the two files that plain diffusers loads by folder."""
+        from textreg.adapter.diffusers_files import write
+
+        write(self, folder)
+
+    @classmethod
+    def load(cls, path: Path) -> Adapter:
+        """Read a run's folder, or a legacy .safetensors file.
+
+        Raises:
+            UserError: one line about what is wrong with which file.
+        """
+        if path.suffix in (".pt", ".bin", ".ckpt", ".pth"):
+            raise UserError(
+                f"{path}: a pickle, which can run code when opened; it is never loaded. Convert it "
+                "to safetensors with the program that wrote it"
+            )
+        if path.is_dir():
+            if (path / "pytorch_lora_weights.safetensors").is_file():
+                from textreg.adapter.diffusers_files import read
+
+                return read(path)
+            path = path / "lora_weight.safetensors"
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; give a finished run's folder or a legacy file")
+        from textreg.adapter.legacy_file import read as read_legacy
+
+        return read_legacy(path)

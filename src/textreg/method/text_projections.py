@@ -20,7 +20,7 @@ _PROJECTION = re.compile(r"attn2\.to_[kv]$")
 
 
 class LowRankEdit(nn.Module):
-    """dW_m = s B_m A_m for every projection m and concept n; B starts at 0, so dW does too.
+    """The edit dW_m = s B_m A_m for every projection m and concept n; B starts at 0, so dW does too.
 
     `down` holds A, [N, M, r, d]; `up` holds B by output width, so that one product serves every
     projection of that width, [N, projections of that width, o, r]; `places` says where projection
@@ -54,7 +54,7 @@ class LowRankEdit(nn.Module):
             up.zero_()
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """dW c of every projection.
+        """Compute dW c of every projection.
 
         Args:
             features: c, [N, S, T, d].

@@ -15,7 +15,7 @@ from textreg.method.text_projections import LowRankEdit, TextProjections
 
 
 def _edit_norms(edit: LowRankEdit, features: Tensor) -> Tensor:
-    """R_m of every prompt and projection, [N, S, M]. The norm's gradient at dW = 0 is 0, not NaN."""
+    """R_m of every prompt and projection, [N, S, M]; the norm's gradient at dW = 0 is 0, not NaN."""
     return torch.stack([torch.linalg.vector_norm(e, dim=(-2, -1)) for e in edit(features)], dim=-1)
 
 
@@ -72,27 +72,39 @@ def gram(features: Tensor, weights: Tensor | None = None) -> Tensor:
     return torch.einsum("nptd,npte,p->nde", features, features, weights.to(features))
 
 
+def edit_energy(edit: LowRankEdit, pooled: Tensor) -> Tensor:
+    """E_p ||dW_m c(p)^T||^2 = s^2 tr((B'B)(A G A')) of every projection.
+
+    Args:
+        edit: of N concepts.
+        pooled: G, [N, d, d].
+
+    Returns:
+        [N, M].
+
+    Source: METHOD 5.
+    """
+    inner = torch.einsum("nmrd,nde,nmqe->nmrq", edit.down, pooled.to(edit.down.dtype), edit.down)
+    energies: list[Tensor] = []
+    for m, (width, place) in enumerate(edit.places):
+        up = edit.up[str(width)][:, place]
+        energies.append(((up.mT @ up) * inner[:, m]).sum((-2, -1)))
+    return edit.scale**2 * torch.stack(energies, dim=1)
+
+
 def squared_prior_loss(projections: TextProjections, pooled: Tensor, *, keys_only: bool) -> Tensor:
-    """Mean over layers of E_p ||dW_m c(p)^T||^2 = tr((B'B)(A G A')), from a pooled Gram matrix.
+    """The squared form of a term, exact over its whole pool: mean over layers of E_p R_m(p)^2.
 
     Args:
         projections: with an edit of N concepts.
-        pooled: G, [N, d, d].
+        pooled: G of the pool, [N, d, d].
         keys_only: as in the edit-prior term; otherwise keys and values.
 
     Returns:
         [N].
-
-    Source: METHOD 5.
     """
-    edit = _edit_of(projections)
-    inner = torch.einsum("nmrd,nde,nmqe->nmrq", edit.down, pooled.to(edit.down.dtype), edit.down)
-    total: list[Tensor] = []
-    for m, (width, place) in enumerate(edit.places):
-        if not (keys_only and m % 2):
-            up = edit.up[str(width)][:, place]
-            total.append(((up.mT @ up) * inner[:, m]).sum((-2, -1)))
-    return edit.scale**2 * torch.stack(total).mean(0)
+    energies = edit_energy(_edit_of(projections), pooled)
+    return energies[:, :: 2 if keys_only else 1].mean(1)
 
 
 def pinned_basis(features: Tensor) -> Tensor:

@@ -1,0 +1,105 @@
+"""The files plain diffusers loads by folder (FORMATS 1, 4, 6), float32.
+
+pytorch_lora_weights.safetensors: unet.P.lora_A.weight, unet.P.lora_B.weight, alpha = rank
+learned_embeds.safetensors: {"<krk1>": [1, width]}
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from textreg.adapter import Adapter
+from textreg.checkpoint import publish
+from textreg.errors import UserError
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
+EMBEDDING_FILE = "learned_embeds.safetensors"
+
+
+def write(adapter: Adapter, folder: Path) -> None:
+    """Write both files, each whole or not at all; the LoRA file last."""
+    about = {
+        "textreg.identifier": adapter.identifier,
+        "textreg.noun": adapter.noun,
+        "textreg.property": adapter.property,
+        "textreg.run": adapter.digest,
+    }
+    vector = {adapter.identifier: adapter.vector[None].float().contiguous()}
+    publish(folder / EMBEDDING_FILE, save(vector, {"format": "pt", **about}))
+    # alpha = rank on disk, so that no reader has to know alpha: the rest of it goes into B.
+    scale = adapter.alpha / adapter.rank
+    tensors: dict[str, Tensor] = {}
+    for name, (down, up) in adapter.factors.items():
+        tensors[f"unet.{name}.lora_A.weight"] = down.float().contiguous()
+        tensors[f"unet.{name}.lora_B.weight"] = (scale * up).float().contiguous()
+    publish(folder / LORA_FILE, save(tensors, {"format": "pt", **about}))
+
+
+def read(folder: Path) -> Adapter:
+    """Read both files back.
+
+    Raises:
+        UserError: a file is missing, damaged, or not of this form.
+    """
+    lora, about = read_tensors(folder / LORA_FILE)
+    identifier, vector = read_embedding(folder / EMBEDDING_FILE)
+    factors: dict[str, tuple[Tensor, Tensor]] = {}
+    for key in lora:
+        if key.startswith("unet.") and key.endswith(".lora_A.weight"):
+            name = key.removeprefix("unet.").removesuffix(".lora_A.weight")
+            up = lora.get(f"unet.{name}.lora_B.weight")
+            if up is None or up.ndim != 2 or lora[key].ndim != 2 or up.shape[1] != len(lora[key]):
+                raise UserError(f"{folder / LORA_FILE}: the pair of {name} does not fit together")
+            factors[name] = (lora[key].float(), up.float())
+    if not factors:
+        raise UserError(f"{folder / LORA_FILE}: has no unet.*.lora_A.weight; is it a LoRA?")
+    rank = len(next(iter(factors.values()))[0])
+    style = about.get("textreg.property") == "style"
+    return Adapter(
+        identifier=identifier,
+        noun=about.get("textreg.noun", ""),
+        property="style" if style else "object",
+        vector=vector,
+        factors=factors,
+        alpha=float(rank),
+        digest=about.get("textreg.run", ""),
+    )
+
+
+def read_embedding(path: Path) -> tuple[str, Tensor]:
+    """The one token of a textual-inversion file and its vector, [width] float32.
+
+    Raises:
+        UserError: the file is damaged or does not hold exactly one vector.
+    """
+    tensors, _ = read_tensors(path)
+    if len(tensors) != 1 or next(iter(tensors.values())).numel() != max(
+        next(iter(tensors.values())).shape
+    ):
+        raise UserError(f"{path}: holds {len(tensors)} entries; one token with one vector is read")
+    token, vector = next(iter(tensors.items()))
+    return token, vector.flatten().float()
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, checked for finite numbers.
+
+    Raises:
+        UserError: it is missing, damaged, or holds NaN.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise UserError(f"{path}: {json.dumps(name)} holds numbers that are not finite")
+    return tensors, metadata

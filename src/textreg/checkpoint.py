@@ -1,0 +1,106 @@
+"""Checkpoints: one pickle-free file, published atomically, from which a run goes on exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from textreg.errors import UserError
+
+_KEEP = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """State after `step` steps of stage number `stage`."""
+
+    stage: int
+    step: int
+    digest: str
+    """Of the run it belongs to."""
+    tensors: dict[str, Tensor]
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        UserError: the disk is full or read-only; names the path and the size.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}), {len(data):,} bytes needed; "
+            "make room or choose another --out, then give the same command again"
+        ) from None
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Publish a checkpoint, then delete all but the newest two."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
+    metadata = {
+        "stage": str(checkpoint.stage),
+        "step": str(checkpoint.step),
+        "digest": checkpoint.digest,
+        "sha256": _content_hash(tensors),
+    }
+    path = folder / f"{checkpoint.stage}-{checkpoint.step:07d}.safetensors"
+    publish(path, save(tensors, {"textreg.checkpoint": json.dumps(metadata)}))
+    for old in sorted(folder.glob("*.safetensors"))[:-_KEEP]:
+        old.unlink()
+    return path
+
+
+def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole, and a line for each damaged one passed over."""
+    damaged: list[str] = []
+    for leftover in folder.glob(".*.partial"):
+        leftover.unlink()
+    for path in sorted(folder.glob("*.safetensors"), reverse=True):
+        try:
+            return _read(path), damaged
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            damaged.append(f"{path}: damaged ({error}); using the one before it")
+    return None, damaged
+
+
+def _read(path: Path) -> Checkpoint:
+    with safe_open(path, framework="pt") as file:
+        metadata = json.loads((file.metadata() or {})["textreg.checkpoint"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata["sha256"] != _content_hash(tensors):
+        raise ValueError("checksum differs")
+    return Checkpoint(
+        stage=int(metadata["stage"]),
+        step=int(metadata["step"]),
+        digest=metadata["digest"],
+        tensors=tensors,
+    )
+
+
+def _content_hash(tensors: dict[str, Tensor]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].numpy().tobytes())
+    return total.hexdigest()

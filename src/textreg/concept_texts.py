@@ -1,0 +1,89 @@
+"""One concept's prompts as text features of one base: the identifier put in, masked or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textreg.backbone import Backbone, fresh_tokenizer
+from textreg.config import Concept
+from textreg.errors import UserError
+from textreg.method.identifier import add_identifier
+from textreg.method.text_features import Tokens, encode_tokens, tokenize
+
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConceptTexts:
+    """Reads prompts the way this concept's training does."""
+
+    concept: Concept
+    words: str
+    """What fills a template's {}: "<krk1> cat", or the identifier alone."""
+    tokenizer: Any
+    identifier_id: int
+    backbone: Backbone
+
+    @classmethod
+    def of(
+        cls, concept: Concept, backbone: Backbone, *, noun_in_prompts: bool = True
+    ) -> ConceptTexts:
+        """Add the concept's identifier to a tokenizer of its own.
+
+        Raises:
+            UserError: the identifier cannot be a new word of this base.
+        """
+        tokenizer = fresh_tokenizer(backbone)
+        try:
+            identifier_id = add_identifier(tokenizer, concept.identifier, concept.noun)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        return cls(
+            concept=concept,
+            words=f"{concept.identifier} {concept.noun}" if noun_in_prompts else concept.identifier,
+            tokenizer=tokenizer,
+            identifier_id=identifier_id,
+            backbone=backbone,
+        )
+
+    def fill(self, templates: Sequence[str]) -> list[str]:
+        """Templates with the concept's words in their {}."""
+        return [template.replace("{}", self.words) for template in templates]
+
+    def tokens(self, prompts: Sequence[str]) -> Tokens:
+        """Tokenise prompts.
+
+        Raises:
+            UserError: a prompt is so long that its identifier is cut off.
+        """
+        try:
+            return tokenize(self.tokenizer, list(prompts), self.identifier_id, self.concept.noun)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+    @torch.no_grad()
+    def features(
+        self, prompts: Sequence[str], vector: Tensor | None, *, masked: bool = False
+    ) -> Tensor:
+        """Text features of finished prompts, [prompts, tokens, width].
+
+        Args:
+            prompts: with or without the identifier.
+            vector: the identifier's vector, [width]; none if no prompt has it.
+            masked: apply the identifier mask where it can be.
+        """
+        parts: list[Tensor] = []
+        for start in range(0, len(prompts), _AT_ONCE):
+            tokens = self.tokens(prompts[start : start + _AT_ONCE])
+            count = len(tokens.ids)
+            if vector is None and bool(tokens.is_identifier.any()):
+                raise ValueError(f"a prompt has {self.concept.identifier}, but no vector is given")
+            vectors = None if vector is None else vector.expand(count, -1)
+            mask = torch.full((count,), masked)
+            parts.append(encode_tokens(self.backbone.text_encoder, tokens, vectors, mask))
+        return torch.cat(parts)

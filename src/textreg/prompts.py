@@ -1,0 +1,76 @@
+"""Prompt pools: template files, one prompt a line, {} where the concept's words go."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from textreg.config import Concept, EditPool, TextReg
+
+Pool = Literal["class", "neighbour", "general", "null"]
+
+
+def templates(name: str) -> list[str]:
+    """The lines of templates/NAME.txt."""
+    text = (files("textreg") / "templates" / f"{name}.txt").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def instance_templates(concept: Concept) -> list[str]:
+    """The textual-inversion templates: 27 for objects, 19 for styles (FORMATS 10)."""
+    return templates(f"instance_{concept.property}")
+
+
+def class_prompts(concept: Concept, settings: TextReg) -> list[str]:
+    """The class pool, filled with the noun, the empty prompt with it if that is held."""
+    pool = list(settings.class_prompts) or templates(f"class_{concept.property}")
+    if settings.class_templates == "one":
+        pool = pool[:1]
+    return [t.replace("{}", concept.noun) for t in pool] + [""] * settings.null_prompt
+
+
+def edit_templates(concept: Concept, pool: EditPool) -> list[str]:
+    """The templates of the edit-prior term."""
+    if pool == "edit_head":
+        name = "edit_head" if concept.property == "object" else "instance_style"
+        return templates(name)
+    if pool == "instance" or concept.property == "style":
+        return instance_templates(concept)
+    return instance_templates(concept) + templates("edit_training")
+
+
+def drift_pools(concept: Concept) -> dict[Pool, list[str]]:
+    """Prompts on which drift is watched; none of them contains the identifier."""
+    nouns = [noun for noun in templates("nouns") if noun not in concept.noun.split()]
+    first = templates(f"class_{concept.property}")[0]
+    return {
+        "class": [first.replace("{}", concept.noun)],
+        "neighbour": [first.replace("{}", noun) for noun in nouns],
+        "general": templates("general"),
+        "null": [""],
+    }
+
+
+def read_prompt_file(path: Path) -> list[str]:
+    """Prompts of a user's file, one a line.
+
+    Raises:
+        ValueError: the file cannot be read, is not UTF-8, or holds a NUL byte or no prompt; names the line.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if "\0" in line:
+            raise ValueError(f"{path}, line {number}: contains a NUL byte")
+    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    if not prompts:
+        raise ValueError(f"{path}: no prompt in it; write one a line")
+    return prompts

@@ -1,0 +1,230 @@
+"""Prompts to pictures, with or without a learned concept; one seed a picture.
+
+Keys and values are computed once a prompt, not once a denoising step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from textreg.adapter import Adapter
+from textreg.adapter.legacy_file import named
+from textreg.backbone import Backbone, fresh_tokenizer
+from textreg.concept_texts import ConceptTexts
+from textreg.config import Concept
+from textreg.errors import UserError
+from textreg.method.text_features import Tokens, encode_tokens, tokenize
+from textreg.method.text_projections import TextProjections
+
+_NOWHERE = Path()
+Sampler = Literal["ddim", "dpm", "euler", "euler-ancestral"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """A sampled picture and what to type to get it again."""
+
+    prompt: str
+    seed: int
+    image: Image.Image
+
+
+class PictureModel:
+    """A base with at most one learned concept, ready to sample."""
+
+    def __init__(self, backbone: Backbone, adapter: Adapter | None = None):
+        self.backbone, self.adapter = backbone, adapter
+        frozen = backbone.projections
+        self.projections = TextProjections(frozen.names, frozen.weight.split(frozen.widths))
+        self._tokenizer = fresh_tokenizer(backbone)
+        self._identifier_id: int | None = None
+        self._vector: Tensor | None = None
+        if adapter is not None:
+            self._put_in(adapter)
+
+    def _put_in(self, adapter: Adapter) -> None:
+        backbone = self.backbone
+        width = backbone.text_encoder.config.hidden_size
+        if adapter.vector.shape[0] != width:
+            raise UserError(
+                f"this adapter's word has {adapter.vector.shape[0]} numbers, the base "
+                f"{backbone.source} reads {width}: it belongs to another base"
+            )
+        factors = named(adapter, self.projections.names)
+        shapes = {name: (len(up), down.shape[1]) for name, (down, up) in factors.items()}
+        wanted = {
+            name: (w, self.projections.features)
+            for name, w in zip(self.projections.names, self.projections.widths, strict=True)
+        }
+        if shapes != wanted:
+            odd = sorted(shapes.items() ^ wanted.items())[0][0]
+            raise UserError(f"this adapter does not fit the base {backbone.source} at {odd}")
+        concept = Concept(
+            images=_NOWHERE, noun=adapter.noun or "thing", identifier=adapter.identifier
+        )
+        texts = ConceptTexts.of(concept, backbone)
+        self._tokenizer, self._identifier_id = texts.tokenizer, texts.identifier_id
+        self._vector = adapter.vector.to(backbone.device, backbone.wide)
+        edit = self.projections.new_edit(adapter.rank, scale=adapter.alpha / adapter.rank)
+        # load_factors takes B with the scale multiplied in.
+        scale = adapter.alpha / adapter.rank
+        edit.load_factors(
+            0, [(factors[n][0], scale * factors[n][1]) for n in self.projections.names]
+        )
+        self.projections.edit = edit.requires_grad_(False)
+
+    def tokens(self, prompts: Sequence[str]) -> Tokens:
+        """Tokenise prompts as this model reads them.
+
+        Raises:
+            UserError: the identifier is cut off.
+        """
+        noun = self.adapter.noun if self.adapter else ""
+        try:
+            return tokenize(self._tokenizer, list(prompts), self._identifier_id, noun)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+    @torch.no_grad()
+    def keys_values(self, prompts: Sequence[str]) -> list[Tensor]:
+        """Keys and values of prompts, without any mask: [prompts, tokens, width] a projection."""
+        tokens = self.tokens(prompts)
+        count = len(prompts)
+        vectors = None if self._vector is None else self._vector.expand(count, -1)
+        no_mask = torch.zeros(count, dtype=torch.bool)
+        features = encode_tokens(self.backbone.text_encoder, tokens, vectors, no_mask)
+        return self.projections(features[None])
+
+    @torch.no_grad()
+    def predict(self, x_t: Tensor, t: Tensor, keys_values: list[Tensor]) -> Tensor:
+        """The denoiser's prediction, in the type of x_t."""
+        return self.backbone.denoiser(x_t, t, keys_values).to(x_t.dtype)
+
+
+def sample(
+    model: PictureModel,
+    prompts: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    steps: int = 25,
+    guidance: float = 5.0,
+    sampler: Sampler = "ddim",
+    negative_prompt: str = "",
+    resolution: int | None = None,
+    batch_size: int = 4,
+) -> Iterator[Picture]:
+    """Sample one picture a prompt and seed, in order.
+
+    Picture i starts from the noise torch.Generator("cpu").manual_seed(seeds[i]) gives, so plain
+    diffusers with that generator, prompt and sampler draws the same one.
+
+    Args:
+        model: the base, or the base with a concept.
+        prompts: one a picture.
+        seeds: one a picture.
+        steps: denoising steps.
+        guidance: classifier-free guidance scale; 1 switches it off.
+        sampler: the noise schedule's solver.
+        negative_prompt: what to guide away from.
+        resolution: side in pixels; none: the base's own.
+        batch_size: pictures at once.
+
+    Raises:
+        UserError: a resolution the base cannot draw, or an identifier cut off.
+    """
+    backbone = model.backbone
+    side = resolution or backbone.resolution
+    if side < 1 or side % (backbone.factor * 8):
+        raise UserError(f"--resolution {side}: this base needs a multiple of {backbone.factor * 8}")
+    # All prompts are read before anything slow.
+    model.tokens([*dict.fromkeys(prompts), negative_prompt])
+    for start in range(0, len(prompts), batch_size):
+        batch = list(prompts[start : start + batch_size])
+        batch_seeds = list(seeds[start : start + batch_size])
+        x_0 = _denoise(
+            model,
+            batch,
+            batch_seeds,
+            side // backbone.factor,
+            steps,
+            guidance,
+            scheduler_of(backbone, sampler),
+            negative_prompt,
+        )
+        for prompt, seed, image in zip(batch, batch_seeds, decode(backbone, x_0), strict=True):
+            yield Picture(prompt=prompt, seed=seed, image=image)
+
+
+@torch.no_grad()
+def _denoise(
+    model: PictureModel,
+    prompts: list[str],
+    seeds: list[int],
+    side: int,
+    steps: int,
+    guidance: float,
+    scheduler: Any,
+    negative_prompt: str,
+) -> Tensor:
+    """The clean latents of one batch."""
+    backbone = model.backbone
+    guided = guidance != 1
+    words = [*prompts, *[negative_prompt] * len(prompts)] if guided else prompts
+    keys_values = _once_a_prompt(model, words)
+    random = [torch.Generator().manual_seed(seed) for seed in seeds]
+    channels = backbone.denoiser.unet.config.in_channels
+    x_t = torch.stack([torch.randn(channels, side, side, generator=g) for g in random])
+    scheduler.set_timesteps(steps, device=backbone.device)
+    x_t = x_t.to(backbone.device, backbone.wide) * scheduler.init_noise_sigma
+    noisy = scheduler.__class__.__name__ == "EulerAncestralDiscreteScheduler"
+    extra: dict[str, Any] = {"generator": random} if noisy else {}
+    for t in scheduler.timesteps:
+        given = scheduler.scale_model_input(x_t, t)
+        given = torch.cat([given, given]) if guided else given
+        prediction = model.predict(given, t.expand(len(given)), keys_values)
+        if guided:
+            wanted, unwanted = prediction.chunk(2)
+            prediction = unwanted + guidance * (wanted - unwanted)
+        x_t = scheduler.step(prediction, t, x_t, return_dict=False, **extra)[0]
+    return x_t
+
+
+def _once_a_prompt(model: PictureModel, prompts: list[str]) -> list[Tensor]:
+    """Keys and values of a batch in which prompts repeat; each prompt is computed once."""
+    distinct = list(dict.fromkeys(prompts))
+    rows = torch.tensor([distinct.index(p) for p in prompts], device=model.backbone.device)
+    return [kv[rows] for kv in model.keys_values(distinct)]
+
+
+@torch.no_grad()
+def decode(backbone: Backbone, latents: Tensor) -> list[Image.Image]:
+    """Clean latents to pictures."""
+    pixels = backbone.vae.decode(latents / backbone.vae.config.scaling_factor).sample
+    array = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return [Image.fromarray(a) for a in array.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def scheduler_of(backbone: Backbone, sampler: Sampler) -> Any:
+    """A diffusers scheduler over the base's own noise schedule."""
+    from diffusers import (
+        DDIMScheduler,
+        DPMSolverMultistepScheduler,
+        EulerAncestralDiscreteScheduler,
+        EulerDiscreteScheduler,
+    )
+
+    kind = {
+        "ddim": DDIMScheduler,
+        "dpm": DPMSolverMultistepScheduler,
+        "euler": EulerDiscreteScheduler,
+        "euler-ancestral": EulerAncestralDiscreteScheduler,
+    }[sampler]
+    config = {k: v for k, v in backbone.scheduler.config.items() if not k.startswith("_")}
+    return kind.from_config(config)

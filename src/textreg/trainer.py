@@ -1,0 +1,342 @@
+"""The only training loop: a generator that yields one record a concept and step.
+
+Progress, logs, tests and interfaces consume the same stream; to cancel, stop iterating: the state
+is saved, and the same call goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textreg.adapter import Adapter
+from textreg.backbone import Backbone, load
+from textreg.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from textreg.concept import Folder, inspect_folder, read_picture
+from textreg.concept_texts import ConceptTexts
+from textreg.config import Run
+from textreg.errors import UserError
+from textreg.latents import Latents
+from textreg.method.denoising import add_noise, loss_per_concept, target
+from textreg.method.text_projections import TextProjections
+from textreg.randomness import Draws
+from textreg.run_folder import RunFolder
+from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
+from textreg.text_shift import TextShift
+
+_DRIFT_EVERY = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """What one step did to one concept."""
+
+    concept: str
+    stage: str
+    step: int
+    """Steps done in this stage."""
+    global_step: int
+    """Steps done in both."""
+    losses: dict[str, float]
+    """Unweighted terms by name, and "total"."""
+    learning_rate: float
+    drift: dict[str, float] | None
+    """Text shift ||dW c|| / ||W c|| by prompt pool, every tenth step of stage 2."""
+    seconds: float
+
+
+class Training:
+    """The state of a run between two steps: vectors, edit, optimiser."""
+
+    def __init__(self, run: Run, backbone: Backbone, pictures: Sequence[Folder]):
+        self.run, self.backbone = run, backbone
+        with_noun = not run.inversion.initialise_with_noun
+        self.texts = [ConceptTexts.of(c, backbone, noun_in_prompts=with_noun) for c in run.concepts]
+        self.latents = [
+            Latents(
+                [read_picture(p.path) for p in folder.pictures],
+                backbone,
+                run.images,
+                (run.seed, concept.name),
+            )
+            for concept, folder in zip(run.concepts, pictures, strict=True)
+        ]
+        # The trained edit is the run's own; the gathered frozen weights are the base's.
+        frozen = backbone.projections
+        self.projections = TextProjections(frozen.names, frozen.weight.split(frozen.widths))
+        try:
+            self.edit = frozen.new_edit(run.tuning.rank, len(run.concepts))
+        except ValueError as error:
+            raise UserError(f"--rank: {error}") from None
+        self.inversion = InversionStage(run, self.texts)
+        self.text_shift = TextShift(self.texts)
+        self.between_steps = True
+        self._enter(0)
+
+    def _enter(self, index: int) -> None:
+        """Begin a stage with a fresh optimiser."""
+        self.stage_index, self.step = index, 0
+        if index == 0:
+            self.stage: Stage = self.inversion
+        else:
+            self.projections.edit = self.edit
+            vectors = self.inversion.vectors.detach()
+            self.stage = TuningStage(self.run, self.texts, vectors, self.projections)
+        settings = self.run.optimizer
+        self.optimizer = torch.optim.AdamW(
+            self.stage.parameters().values(),
+            lr=self.stage.settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.epsilon,
+            weight_decay=settings.weight_decay,
+        )
+
+    def advance(self) -> bool:
+        """Go to the next stage if this one is done; False when there is none."""
+        while self.step >= self.stage.settings.steps:
+            if self.stage_index == 1:
+                return False
+            self._enter(1)
+        return True
+
+    @property
+    def global_step(self) -> int:
+        """Steps done in both stages."""
+        return self.step + (self.run.inversion.steps if self.stage_index else 0)
+
+    def take_step(self) -> list[StepRecord]:
+        """One update of every concept."""
+        start = time.perf_counter()
+        self.between_steps = False
+        rate = learning_rate(self.stage.settings, self.step)
+        self.optimizer.param_groups[0]["lr"] = rate
+        losses: dict[str, Tensor] = {}
+        for micro in range(self.run.optimizer.accumulation):
+            for name, value in self._backward(micro).items():
+                losses[name] = losses.get(name, 0) + value / self.run.optimizer.accumulation
+        self._refuse_non_finite(losses["total"])
+        self._clip()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.stage.after_step(rate)
+        self.step += 1
+        self.between_steps = True
+        return self._records(losses, rate, time.perf_counter() - start)
+
+    def _backward(self, micro: int) -> dict[str, Tensor]:
+        """Gradients of one micro-batch; returns each term, [concepts]."""
+        run, backbone = self.run, self.backbone
+        draws = [
+            [
+                Draws(run.seed, concept.name, self.stage.name, self.step, micro, sample)
+                for sample in range(run.optimizer.batch_size)
+            ]
+            for concept in run.concepts
+        ]
+        x_0 = torch.stack(
+            [
+                latents.sample(d)
+                for latents, samples in zip(self.latents, draws, strict=True)
+                for d in samples
+            ]
+        )
+        each = [d for samples in draws for d in samples]
+        noise = torch.stack([d.normal("noise", tuple(x_0.shape[1:])) for d in each]).to(x_0)
+        alphas = backbone.alphas_cumprod
+        t = torch.tensor([d.index("timestep", len(alphas)) for d in each], device=x_0.device)
+        keys_values = self.projections(self.stage.features(draws))
+        prediction = backbone.denoiser(add_noise(x_0, noise, alphas[t]), t, keys_values)
+        wanted = target(x_0, noise, alphas[t], backbone.prediction_type)
+        terms = {"denoising": loss_per_concept(prediction, wanted, len(run.concepts))}
+        total = terms["denoising"]
+        for name, penalty in self.stage.penalties(draws).items():
+            terms[name] = penalty.value
+            total = total + penalty.weight * penalty.value
+        (total.sum() / run.optimizer.accumulation).backward()
+        return {name: value.detach() for name, value in (terms | {"total": total}).items()}
+
+    @torch.no_grad()
+    def _clip(self) -> None:
+        """Clip each concept's gradient by its own norm, never by the batch's."""
+        most = self.stage.max_grad_norm
+        if not most:
+            return
+        grads = [p.grad for p in self.stage.parameters().values() if p.grad is not None]
+        norms = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+        factor = (most / (norms + 1e-6)).clamp(max=1)
+        for g in grads:
+            g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
+
+    def _refuse_non_finite(self, total: Tensor) -> None:
+        for concept, value in zip(self.run.concepts, total.tolist(), strict=True):
+            if not torch.isfinite(torch.tensor(value)):
+                raise UserError(
+                    f"{concept.name}: the loss is not finite at {self.stage.name} step "
+                    f"{self.step + 1}, so the step was not taken; try --dtype fp32 or a lower "
+                    "learning rate"
+                )
+
+    def _records(self, losses: dict[str, Tensor], rate: float, seconds: float) -> list[StepRecord]:
+        values = {name: value.tolist() for name, value in losses.items()}
+        watch = self.stage_index == 1 and self.step % _DRIFT_EVERY == 0
+        shifts = self.text_shift.measure(self.edit) if watch else [None] * len(self.texts)
+        return [
+            StepRecord(
+                concept=concept.name,
+                stage=self.stage.name,
+                step=self.step,
+                global_step=self.global_step,
+                losses={name: value[n] for name, value in values.items()},
+                learning_rate=rate,
+                drift=shifts[n],
+                seconds=seconds,
+            )
+            for n, concept in enumerate(self.run.concepts)
+        ]
+
+    def adapters(self) -> list[Adapter]:
+        """Each concept as it stands now."""
+        return [
+            Adapter(
+                identifier=concept.identifier,
+                noun=concept.noun,
+                property=concept.property,
+                vector=self.inversion.vectors[n].detach().cpu().clone(),
+                factors={
+                    name: (down.cpu().clone(), up.cpu().clone())
+                    for name, (down, up) in zip(
+                        self.projections.names, self.edit.factors(n), strict=True
+                    )
+                },
+                alpha=float(self.run.tuning.rank),
+                digest=self.run.digest,
+            )
+            for n, concept in enumerate(self.run.concepts)
+        ]
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that training changes, as named tensors."""
+        tensors = {"vectors": self.inversion.vectors}
+        if self.stage_index == 1:
+            tensors |= {f"edit.{name}": p for name, p in self.edit.named_parameters()}
+        for name, parameter in self.stage.parameters().items():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}/{key}"] = value
+        return tensors
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Set the state to a checkpoint's."""
+        tensors = checkpoint.tensors
+        with torch.no_grad():
+            self.inversion.vectors.copy_(tensors["vectors"])
+            if checkpoint.stage == 1:
+                self._enter(1)
+                for name, parameter in self.edit.named_parameters():
+                    parameter.copy_(tensors[f"edit.{name}"])
+        self.step = checkpoint.step
+        for name, parameter in self.stage.parameters().items():
+            prefix = f"optimizer.{name}/"
+            found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if found:
+                self.optimizer.state[parameter] = {
+                    key: value.to(parameter.device if key != "step" else "cpu")
+                    for key, value in found.items()
+                }
+
+
+def check_pictures(run: Run) -> list[Folder]:
+    """Read every concept's pictures, before anything slow.
+
+    Raises:
+        UserError: the first problem, by file.
+    """
+    folders = [inspect_folder(concept.images) for concept in run.concepts]
+    for folder in folders:
+        if folder.errors:
+            more = f" (and {len(folder.errors) - 1} more)" if len(folder.errors) > 1 else ""
+            raise UserError(f"{folder.path}: {folder.errors[0]}{more}")
+    return folders
+
+
+def steps(run: Run, backbone: Backbone | None = None) -> Iterator[StepRecord]:
+    """Train a run, or what is left of it, step by step.
+
+    Args:
+        run: what to do; its folder is created, or continued if it holds the same run.
+        backbone: the base, if it is loaded already.
+
+    Yields:
+        A record of each concept at each step. Stop iterating to cancel.
+
+    Raises:
+        UserError: anything in the input that cannot work, before anything slow.
+    """
+    for training, records in trainings(run, backbone):
+        del training
+        yield from records
+
+
+def trainings(
+    run: Run, backbone: Backbone | None = None
+) -> Iterator[tuple[Training, list[StepRecord]]]:
+    """As `steps`, one item a step, with the training itself to take adapters from."""
+    folders = check_pictures(run)
+    place = RunFolder(run)
+    hashes = {
+        c.name: [p.sha256 for p in f.pictures] for c, f in zip(run.concepts, folders, strict=True)
+    }
+    with place.held(hashes):
+        backbone = backbone or load(
+            run.base, revision=run.revision, device=run.device, dtype=run.dtype
+        )
+        training = Training(run, backbone, folders)
+        saved = _resume(training, place)
+        try:
+            with place.metrics.open("a") as metrics:
+                while training.advance():
+                    records = training.take_step()
+                    metrics.writelines(json.dumps(_line(r)) + "\n" for r in records)
+                    if training.global_step % run.save_steps == 0:
+                        metrics.flush()
+                        saved = _save(training, place)
+                    yield training, records
+        finally:
+            if training.between_steps and saved != (training.stage_index, training.step):
+                _save(training, place)
+        for concept, adapter in zip(run.concepts, training.adapters(), strict=True):
+            adapter.save(place.concept_folder(concept.name))
+
+
+def _line(record: StepRecord) -> dict[str, Any]:
+    return {k: v for k, v in asdict(record).items() if v is not None}
+
+
+def _resume(training: Training, place: RunFolder) -> tuple[int, int] | None:
+    checkpoint, damaged = newest_checkpoint(place.checkpoints)
+    for line in damaged:
+        print(f"textreg: {line}")
+    if checkpoint is None:
+        place.truncate_metrics(0)
+        return None
+    training.restore(checkpoint)
+    place.truncate_metrics(training.global_step)
+    return checkpoint.stage, checkpoint.step
+
+
+def _save(training: Training, place: RunFolder) -> tuple[int, int]:
+    save_checkpoint(
+        place.checkpoints,
+        Checkpoint(
+            stage=training.stage_index,
+            step=training.step,
+            digest=training.run.digest,
+            tensors=training.state(),
+        ),
+    )
+    return training.stage_index, training.step
