@@ -43,7 +43,7 @@ def check(path: Path, as_json: bool) -> int:
     try:
         folders = [inspect_folder(folder) for folder in _concept_folders(path)]
     except OSError as problem:
-        error = f"{_shown(path)}: cannot be checked: {problem.strerror}"
+        error = f"{_shown(path)}: {problem.strerror}; give a folder of pictures, or of such folders"
     else:
         if all(not folder.pictures and not _has_candidates(folder.path) for folder in folders):
             error = _nothing_found(path, folders)
@@ -132,7 +132,8 @@ def _print_report(folders: list[Folder]) -> None:
     for folder in folders:
         _print_lines(console, _name(folder), "error", "red", folder.errors)
         _print_lines(console, _name(folder), "warning", "yellow", folder.warnings)
-        skipped = [f"{name}: {reason}" for name, reason in folder.skipped]
+        # A reason with advice is among the warnings already.
+        skipped = [f"{name}: {reason}" for name, reason in folder.skipped if ";" not in reason]
         _print_lines(console, _name(folder), "skipped", "dim", skipped)
     num_usable = sum(folder.usable for folder in folders)
     num_pictures = sum(len(folder.pictures) for folder in folders)

@@ -87,11 +87,11 @@ def concept_noun(folder_name: str) -> str | None:
         The noun, or None where the name says nothing ("IMG_2931", "photos"): the user must name it
         with --noun.
     """
-    bare = re.sub(r"[\s_-]*\d+$", "", folder_name.strip())
-    known = _NOUNS.get(re.sub(r"[\s_-]+", "", bare).lower())
+    bare = re.sub(r"[ _-]*[0-9]+$", "", folder_name)
+    known = _NOUNS.get(re.sub(r"[ _-]+", "", bare).lower())
     if known:
         return known
-    words = re.split(r"[\s_-]+", bare)
+    words = re.split(r"[ _-]+", bare)
     if not all(re.fullmatch(r"[a-z]+", word) for word in words) or set(words) & _NO_NOUNS:
         return None
     return " ".join(words)

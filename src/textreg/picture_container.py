@@ -25,6 +25,8 @@ MAX_SCANS = 100
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_SPARE = b"\xaa\x55" * 64
+_RESTART_MARKER = re.compile(rb"\xff+[\xd0-\xd7]")
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _TRUNCATED = "the file is cut short; copy or download it again"
 _DAMAGED = "the file is damaged; copy or download it again"
@@ -46,6 +48,12 @@ class Container:
     """Pixels, as stored (before orientation)."""
     payload: bytes
     """The file again, reduced to what a decoder needs for the pixels of the first frame."""
+    probe: bytes | None = None
+    """JPEG only: `payload` with spare data after every run of picture data.
+
+    A decoder that finds too little data before a marker fills up with grey and says nothing, but it
+    ignores data that it does not need. So payload and probe decode alike if nothing is missing.
+    """
     icc: bytes | None = None
     """The embedded colour profile, inflated."""
     exif: bytes | None = None
@@ -188,6 +196,7 @@ def _read_jpeg(data: bytes) -> Container:
     profile: dict[int, bytes] = {}
     num_profile_parts = 0
     kept: list[bytes] = [data[:2]]
+    probe: list[bytes] = [data[:2]]
     while True:
         while data[at : at + 2] == b"\xff\xff":  # fill bytes may precede any marker
             at += 1
@@ -222,19 +231,28 @@ def _read_jpeg(data: bytes) -> Container:
                 raise ContainerError(_TRUNCATED)
             if num_scans > MAX_SCANS:
                 raise ContainerError(f"more than {MAX_SCANS} scans; save the picture again")
-            end = following.start()
+            picture_data = data[end : following.start()].rstrip(b"\xff")
+            kept += [data[at:end], picture_data]
+            probe += [data[at:end], _RESTART_MARKER.sub(_SPARE + rb"\g<0>", picture_data), _SPARE]
+            at = end = following.start()
         # Of the application data the decoder needs the JFIF and Adobe markers alone: they say how
         # the colours are stored. The second picture of an MPO never reaches it.
         if not (0xE1 <= marker <= 0xED or marker in (0xEF, 0xFE)):
             kept.append(data[at:end])
+            probe.append(data[at:end])
         at = end
     if size is None or not num_scans:
         raise ContainerError(_DAMAGED)
     complete = len(profile) == num_profile_parts
     icc = b"".join(profile[part] for part in sorted(profile)) if profile and complete else None
-    kept.append(b"\xff\xd9")
     return Container(
-        format="JPEG", width=size[1], height=size[0], payload=b"".join(kept), icc=icc, exif=exif
+        format="JPEG",
+        width=size[1],
+        height=size[0],
+        payload=b"".join([*kept, b"\xff\xd9"]),
+        probe=b"".join([*probe, b"\xff\xd9"]),
+        icc=icc,
+        exif=exif,
     )
 
 

@@ -136,7 +136,7 @@ def _decode(container: Container) -> Image.Image:
             f"its colour profile exceeds {MAX_PROFILE_BYTES >> 20} MiB; save it again as sRGB"
         )
     image = _pixels(container, container.payload)
-    if container.format == "JPEG" and _ran_out_of_data(container, image):
+    if container.probe and _pixels(container, container.probe).tobytes() != image.tobytes():
         raise ContainerError("the picture data ends early; copy or download it again")
     image = _to_rgb(image, container.icc)
     turn = _TURNS.get(_orientation(container.exif))
@@ -168,33 +168,26 @@ def _pixels(container: Container, payload: bytes) -> Image.Image:
     return image
 
 
-def _ran_out_of_data(container: Container, image: Image.Image) -> bool:
-    """Tells whether the JPEG decoder filled up missing picture data.
-
-    A JPEG that was cut and closed with an end marker decodes without complaint, its rest grey. So
-    if the last block is flat, or the file progressive, it is decoded again with a little more data
-    before the end marker: a decoder that had everything does not look at it.
-    """
-    last_block = image.crop((image.width - 8, image.height - 8, image.width, image.height))
-    extrema = np.array(last_block.getextrema()).reshape(-1, 2)
-    flat = bool((extrema[:, 0] == extrema[:, 1]).all())
-    if not flat and "progressive" not in image.info:
-        return False
-    more = container.payload[:-2] + b"\xaa\x55" * 64 + container.payload[-2:]
-    return _pixels(container, more).tobytes() != image.tobytes()
-
-
 def _orientation(exif: bytes | None) -> int:
-    """Reads the EXIF orientation; an unreadable block counts as upright, as in viewers."""
-    if not exif:
+    """Finds the orientation in an EXIF block's first directory; unreadable counts as upright.
+
+    Read by hand, as a full EXIF parser follows every pointer of a hostile block and warns about
+    half of the blocks that cameras write.
+    """
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get((exif or b"")[:4])
+    if not exif or not order:
         return 1
-    block = Image.Exif()
     try:
-        block.load(b"Exif\0\0" + exif)
-        value = block.get(_ORIENTATION, 1)
-    except _PILLOW_ERRORS:
-        return 1
-    return value if isinstance(value, int) else 1
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(order + "HH", exif, entry)
+            if tag == _ORIENTATION:
+                value = {3: "H", 4: "I"}.get(kind, "x")
+                return next(iter(struct.unpack_from(order + value, exif, entry + 8)), 1)
+    except struct.error:
+        pass
+    return 1
 
 
 def _to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
