@@ -34,8 +34,11 @@ DTYPES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backbone:
-    """A frozen Stable Diffusion: text encoder and VAE in float32 (or wider), the denoiser in the
-    run's precision, its key and value projections gathered in float32 (or wider)."""
+    """A frozen Stable Diffusion.
+
+    The denoiser is in the run's precision; the text encoder, the VAE and the gathered key and value
+    projections are in float32 or wider.
+    """
 
     source: str
     folder: Path
@@ -49,7 +52,7 @@ class Backbone:
 
     @property
     def prediction_type(self) -> str:
-        """ "epsilon" or "v_prediction"."""
+        """What the denoiser predicts: "epsilon" or "v_prediction"."""
         return self.scheduler.config.prediction_type
 
     @property
@@ -80,6 +83,7 @@ def load(
 
     Args:
         source: embedded name, folder, or hub id.
+        revision: of a hub id.
         device: "auto" takes a GPU if there is one.
         dtype: precision of the denoiser; "auto": bf16 on a GPU, fp32 on a CPU.
 

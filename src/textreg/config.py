@@ -26,7 +26,7 @@ class Concept:
     """Class noun, for example "cat" (for a style: "painting")."""
     identifier: str = "<krk1>"
     """The new word, lower case; prompts say "<krk1> cat"."""
-    property: Property = "object"
+    learnable_property: Property = "object"
     """Whether the pictures show an object or a style."""
 
     @property

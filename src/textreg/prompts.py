@@ -19,12 +19,12 @@ def templates(name: str) -> list[str]:
 
 def instance_templates(concept: Concept) -> list[str]:
     """The textual-inversion templates: 27 for objects, 19 for styles (FORMATS 10)."""
-    return templates(f"instance_{concept.property}")
+    return templates(f"instance_{concept.learnable_property}")
 
 
 def class_prompts(concept: Concept, settings: TextReg) -> list[str]:
     """The class pool, filled with the noun, the empty prompt with it if that is held."""
-    pool = list(settings.class_prompts) or templates(f"class_{concept.property}")
+    pool = list(settings.class_prompts) or templates(f"class_{concept.learnable_property}")
     if settings.class_templates == "one":
         pool = pool[:1]
     return [t.replace("{}", concept.noun) for t in pool] + [""] * settings.null_prompt
@@ -33,9 +33,9 @@ def class_prompts(concept: Concept, settings: TextReg) -> list[str]:
 def edit_templates(concept: Concept, pool: EditPool) -> list[str]:
     """The templates of the edit-prior term."""
     if pool == "edit_head":
-        name = "edit_head" if concept.property == "object" else "instance_style"
+        name = "edit_head" if concept.learnable_property == "object" else "instance_style"
         return templates(name)
-    if pool == "instance" or concept.property == "style":
+    if pool == "instance" or concept.learnable_property == "style":
         return instance_templates(concept)
     return instance_templates(concept) + templates("edit_training")
 
@@ -43,7 +43,7 @@ def edit_templates(concept: Concept, pool: EditPool) -> list[str]:
 def drift_pools(concept: Concept) -> dict[Pool, list[str]]:
     """Prompts on which drift is watched; none of them contains the identifier."""
     nouns = [noun for noun in templates("nouns") if noun not in concept.noun.split()]
-    first = templates(f"class_{concept.property}")[0]
+    first = templates(f"class_{concept.learnable_property}")[0]
     return {
         "class": [first.replace("{}", concept.noun)],
         "neighbour": [first.replace("{}", noun) for noun in nouns],

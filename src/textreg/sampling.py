@@ -21,7 +21,6 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept
 from textreg.errors import UserError
 from textreg.method.text_features import Tokens, encode_tokens, tokenize
-from textreg.method.text_projections import TextProjections
 
 _NOWHERE = Path()
 Sampler = Literal["ddim", "dpm", "euler", "euler-ancestral"]
@@ -41,8 +40,7 @@ class PictureModel:
 
     def __init__(self, backbone: Backbone, adapter: Adapter | None = None):
         self.backbone, self.adapter = backbone, adapter
-        frozen = backbone.projections
-        self.projections = TextProjections(frozen.names, frozen.weight.split(frozen.widths))
+        self.projections = backbone.projections
         self._tokenizer = fresh_tokenizer(backbone)
         self._identifier_id: int | None = None
         self._vector: Tensor | None = None
@@ -78,7 +76,7 @@ class PictureModel:
         edit.load_factors(
             0, [(factors[n][0], scale * factors[n][1]) for n in self.projections.names]
         )
-        self.projections.edit = edit.requires_grad_(False)
+        self.projections = backbone.projections.with_edit(edit.requires_grad_(False))
 
     def tokens(self, prompts: Sequence[str]) -> Tokens:
         """Tokenise prompts as this model reads them.

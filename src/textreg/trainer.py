@@ -24,7 +24,6 @@ from textreg.config import Run
 from textreg.errors import UserError
 from textreg.latents import Latents
 from textreg.method.denoising import add_noise, loss_per_concept, target
-from textreg.method.text_projections import TextProjections
 from textreg.randomness import Draws
 from textreg.run_folder import RunFolder
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
@@ -67,11 +66,9 @@ class Training:
             )
             for concept, folder in zip(run.concepts, pictures, strict=True)
         ]
-        # The trained edit is the run's own; the gathered frozen weights are the base's.
-        frozen = backbone.projections
-        self.projections = TextProjections(frozen.names, frozen.weight.split(frozen.widths))
+        self.projections = backbone.projections
         try:
-            self.edit = frozen.new_edit(run.tuning.rank, len(run.concepts))
+            self.edit = backbone.projections.new_edit(run.tuning.rank, len(run.concepts))
         except ValueError as error:
             raise UserError(f"--rank: {error}") from None
         self.inversion = InversionStage(run, self.texts)
@@ -85,7 +82,7 @@ class Training:
         if index == 0:
             self.stage: Stage = self.inversion
         else:
-            self.projections.edit = self.edit
+            self.projections = self.backbone.projections.with_edit(self.edit)
             vectors = self.inversion.vectors.detach()
             self.stage = TuningStage(self.run, self.texts, vectors, self.projections)
         settings = self.run.optimizer
@@ -206,7 +203,7 @@ class Training:
             Adapter(
                 identifier=concept.identifier,
                 noun=concept.noun,
-                property=concept.property,
+                learnable_property=concept.learnable_property,
                 vector=self.inversion.vectors[n].detach().cpu().clone(),
                 factors={
                     name: (down.cpu().clone(), up.cpu().clone())

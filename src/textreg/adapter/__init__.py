@@ -17,7 +17,7 @@ class Adapter:
 
     identifier: str
     noun: str
-    property: Property
+    learnable_property: Property
     vector: Tensor
     """The identifier's word vector, [width]."""
     factors: dict[str, tuple[Tensor, Tensor]] = field(repr=False)
@@ -35,7 +35,7 @@ class Adapter:
     def prompt(self) -> str:
         """The prompt that shows the concept."""
         words = f"{self.identifier} {self.noun}"
-        if self.property == "style":
+        if self.learnable_property == "style":
             return f"a photo in the style of {words}"
         return f"a photo of a {words}"
 

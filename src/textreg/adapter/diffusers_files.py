@@ -27,7 +27,7 @@ def write(adapter: Adapter, folder: Path) -> None:
     about = {
         "textreg.identifier": adapter.identifier,
         "textreg.noun": adapter.noun,
-        "textreg.property": adapter.property,
+        "textreg.property": adapter.learnable_property,
         "textreg.run": adapter.digest,
     }
     vector = {adapter.identifier: adapter.vector[None].float().contiguous()}
@@ -64,7 +64,7 @@ def read(folder: Path) -> Adapter:
     return Adapter(
         identifier=identifier,
         noun=about.get("textreg.noun", ""),
-        property="style" if style else "object",
+        learnable_property="style" if style else "object",
         vector=vector,
         factors=factors,
         alpha=float(rank),

@@ -51,7 +51,7 @@ def write(adapter: Adapter, path: Path, *, text_layers: int) -> None:
     metadata[adapter.identifier] = "<embed>"
     metadata |= {
         "textreg.noun": adapter.noun,
-        "textreg.property": adapter.property,
+        "textreg.property": adapter.learnable_property,
         "textreg.run": adapter.digest,
     }
     publish(path, save(tensors, metadata))
@@ -86,7 +86,7 @@ def read(path: Path) -> Adapter:
     return Adapter(
         identifier=identifiers[0],
         noun=about.get("textreg.noun", ""),
-        property="style" if about.get("textreg.property") == "style" else "object",
+        learnable_property="style" if about.get("textreg.property") == "style" else "object",
         vector=tensors[identifiers[0]].flatten().float(),
         factors={str(i): pair for i, pair in enumerate(pairs)},
         alpha=float(len(pairs[0][0])),

@@ -53,6 +53,7 @@ def initial_vector(table: Tensor, tokenizer: Any, token: str) -> Tensor:
 
     Args:
         table: embedding rows, [vocabulary, width].
+        tokenizer: CLIP tokenizer.
         token: the token's text as the vocabulary has it, with or without its word end.
 
     Returns:

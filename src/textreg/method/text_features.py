@@ -13,8 +13,11 @@ from textreg.method.identifier_mask import identifier_mask
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokens:
-    """Tokenised prompts: `ids` [prompts, tokens]; where the identifier stands, and whether it can
-    be masked there (the noun follows it directly)."""
+    """Tokenised prompts.
+
+    `ids` and `is_identifier` are [prompts, tokens]; `can_mask` [prompts] says whether the noun
+    follows the identifier directly, so that it can be masked.
+    """
 
     ids: Tensor
     is_identifier: Tensor

@@ -93,13 +93,16 @@ class TextProjections(nn.Module):
     """
 
     def __init__(
-        self, names: Sequence[str], weights: Sequence[Tensor], edit: LowRankEdit | None = None
+        self,
+        names: Sequence[str],
+        widths: Sequence[int],
+        weight: Tensor,
+        edit: LowRankEdit | None = None,
     ):
         super().__init__()
-        self.names = tuple(names)
-        self.widths = tuple(weight.shape[0] for weight in weights)
+        self.names, self.widths = tuple(names), tuple(widths)
         self.weight: Tensor
-        self.register_buffer("weight", torch.cat([w.detach() for w in weights]))
+        self.register_buffer("weight", weight)
         self.edit = edit
 
     @classmethod
@@ -120,7 +123,12 @@ class TextProjections(nn.Module):
             raise ValueError("this denoiser has no attn2.to_k and attn2.to_v: text cannot reach it")
         if any(module.bias is not None for _, module in found):
             raise ValueError("this denoiser's key and value projections have a bias; not supported")
-        return cls([name for name, _ in found], [module.weight.to(dtype) for _, module in found])
+        weights = [module.weight.detach().to(dtype) for _, module in found]
+        return cls([name for name, _ in found], [len(w) for w in weights], torch.cat(weights))
+
+    def with_edit(self, edit: LowRankEdit) -> TextProjections:
+        """The same frozen weights, shared and not copied, with an edit."""
+        return TextProjections(self.names, self.widths, self.weight, edit)
 
     @property
     def features(self) -> int:
