@@ -12,6 +12,7 @@ _BY_MAGIC = {
     b"II*\0": "a TIFF or camera raw picture",
     b"MM\0*": "a TIFF or camera raw picture",
     b"BM": "a BMP picture",
+    b"\0\0\1\0": "an ICO picture",
     b"8BPS": "a Photoshop file",
     b"\xff\x0a": "a JPEG XL picture",
     b"\0\0\0\x0cJXL ": "a JPEG XL picture",
