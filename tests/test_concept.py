@@ -86,6 +86,17 @@ def test_every_bad_picture_is_one_line_and_makes_the_folder_unusable(tmp_path):
     assert all("\n" not in line for line in folder.errors)
 
 
+def test_an_unreadable_picture_is_an_error_by_name(tmp_path, monkeypatch):
+    def refuse(_: Path):  # file modes do not stop root, so the test does
+        raise PermissionError(13, "Permission denied")
+
+    fill(tmp_path, 1)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert inspect_folder(tmp_path).errors == (
+        "00.jpg: cannot be read (Permission denied); check its permissions",
+    )
+
+
 def test_content_decides_the_format(tmp_path):
     fill(tmp_path, 3)
     noise(seed=9).save(tmp_path / "really a png.JPG", "PNG")

@@ -123,11 +123,14 @@ def _as_json(path: Path, folders: list[Folder], usable: bool, error: str | None)
 
 def _print_report(folders: list[Folder]) -> None:
     console = Console(file=sys.stdout, highlight=False)
-    table = Table("concept", "noun", "pictures", "size", "state")
+    table = Table()
+    for title in ("concept", "noun", "pictures", "size", "state"):
+        table.add_column(title, overflow="fold")
     for folder in folders:
         table.add_row(*(_cell(console, text) for text in _row(folder)))
     if not console.is_terminal:  # a pipe has no width: nothing may be folded or cut there
-        console.width = max(console.width, console.measure(table).maximum)
+        unlimited = console.options.update(max_width=1_000_000)
+        console.width = max(console.width, console.measure(table, options=unlimited).maximum)
     console.print(table)
     for folder in folders:
         _print_lines(console, _name(folder), "error", "red", folder.errors)
