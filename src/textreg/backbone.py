@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from textreg.bases import embedded_names, local_folder
 from textreg.errors import UserError
 from textreg.method.denoiser import Denoiser, freeze
 from textreg.method.text_projections import TextProjections
 
-_EMBEDDED = {"toyland": Path(__file__).parent / "toyland" / "base"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PARTS = {
     "tokenizer": "CLIPTokenizer",
@@ -131,17 +131,15 @@ def find(source: str, revision: str | None = None) -> Path:
     Raises:
         UserError: one line that says what was looked for, at once when offline.
     """
-    if source in _EMBEDDED:
-        return _EMBEDDED[source]
-    folder = Path(source).expanduser()
-    if folder.is_dir():
+    folder = local_folder(source)
+    if folder is not None:
         return folder
-    if folder.is_file():
+    if Path(source).expanduser().is_file():
         raise UserError(f"{source}: is a file; --base takes a diffusers folder or a hub id")
     if not _HUB_ID.fullmatch(source):
         raise UserError(
             f"no base {source!r}: neither a folder, nor a hub id like owner/name, nor one of the "
-            f"embedded bases ({', '.join(_EMBEDDED)})"
+            f"embedded bases ({', '.join(embedded_names())})"
         )
     return _from_hub(source, revision)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from textreg.config import Concept, EditPool, TextReg
+from textreg.errors import UserError
 
 Pool = Literal["class", "neighbour", "general", "null"]
 
@@ -56,21 +57,21 @@ def read_prompt_file(path: Path) -> list[str]:
     """Prompts of a user's file, one a line.
 
     Raises:
-        ValueError: the file cannot be read, is not UTF-8, or holds a NUL byte or no prompt; names the line.
+        UserError: the file cannot be read, is not UTF-8, or holds a NUL byte or no prompt; names the line.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
+        raise UserError(f"{path}: {error.strerror}") from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
+        raise UserError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
     for number, line in enumerate(text.splitlines(), 1):
         if "\0" in line:
-            raise ValueError(f"{path}, line {number}: contains a NUL byte")
+            raise UserError(f"{path}, line {number}: contains a NUL byte")
     prompts = [line.strip() for line in text.splitlines() if line.strip()]
     if not prompts:
-        raise ValueError(f"{path}: no prompt in it; write one a line")
+        raise UserError(f"{path}: no prompt in it; write one a line")
     return prompts

@@ -257,7 +257,7 @@ def check_pictures(run: Run) -> list[Folder]:
     for folder in folders:
         if folder.errors:
             more = f" (and {len(folder.errors) - 1} more)" if len(folder.errors) > 1 else ""
-            raise UserError(f"{folder.path}: {folder.errors[0]}{more}")
+            raise UserError(f"{folder.errors[0]}{more}")
     return folders
 
 

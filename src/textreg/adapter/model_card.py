@@ -1,0 +1,96 @@
+"""The model card of a learned concept: README.md with pictures and the exact prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from textreg.adapter import Adapter
+from textreg.checkpoint import publish
+from textreg.config import Run
+from textreg.sampling import Picture
+
+
+def card_prompts(adapter: Adapter) -> list[str]:
+    """What a card shows: the concept, edits of it, and the class, which must not have changed."""
+    words = f"{adapter.identifier} {adapter.noun}"
+    if adapter.learnable_property == "style":
+        things = ("a house", "a cat", "a mountain", "a flower")
+        return [f"{thing} in the style of {words}" for thing in things]
+    return [
+        adapter.prompt,
+        f"a {words} in the snow",
+        f"a {words} on the beach",
+        f"a photo of a {adapter.noun}",
+    ]
+
+
+def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Picture]) -> None:
+    """Write the pictures and, last of all, README.md: with it the run is finished."""
+    names = [f"image_{n}.png" for n in range(len(pictures))]
+    for name, picture in zip(names, pictures, strict=True):
+        partial = folder / f".{name}.partial.png"
+        picture.image.save(partial)
+        partial.replace(folder / name)
+    # A folder's name tells others nothing and may tell too much; a hub id or a name is kept.
+    base = Path(run.base).name if Path(run.base).is_dir() else run.base
+    header = {
+        "license": "other",
+        "library_name": "diffusers",
+        "base_model": base,
+        "instance_prompt": adapter.prompt,
+        "tags": ["text-to-image", "diffusers", "lora", "textual-inversion", "textreg"],
+        "widget": [
+            {"text": picture.prompt, "output": {"url": name}}
+            for name, picture in zip(names, pictures, strict=True)
+        ],
+    }
+    rows = "\n".join(
+        f"| ![{picture.prompt}]({name}) | `{picture.prompt}` | {picture.seed} |"
+        for name, picture in zip(names, pictures, strict=True)
+    )
+    shown = f"\n| picture | prompt | seed |\n|---|---|---|\n{rows}\n" if rows else ""
+    publish(
+        folder / "README.md",
+        _TEXT.format(
+            header=yaml.safe_dump(header, sort_keys=False, allow_unicode=True),
+            words=f"{adapter.identifier} {adapter.noun}",
+            prompt=adapter.prompt,
+            base=base,
+            prior=_PRIORS[run.prior],
+            steps=f"{run.inversion.steps} + {run.tuning.steps}",
+            rank=adapter.rank,
+            pictures=shown,
+        ).encode(),
+    )
+
+
+_PRIORS = {
+    "none": "no prior preservation",
+    "textreg": "TextReg (text prompts only, no class images)",
+}
+_TEXT = """---
+{header}---
+
+# {words}
+
+A concept learned with [textreg](https://pypi.org/project/textreg/) on `{base}`: one word vector and
+a rank-{rank} edit of the cross-attention keys and values. {steps} steps, held by {prior}.
+{pictures}
+## Use it
+
+The prompt contains `{words}`, both words, for example `{prompt}`.
+
+```python
+from diffusers import StableDiffusionPipeline
+
+pipe = StableDiffusionPipeline.from_pretrained("{base}")
+pipe.load_lora_weights("this/folder")
+pipe.load_textual_inversion("this/folder")
+pipe("{prompt}").images[0]
+```
+
+Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
+"""

@@ -1,0 +1,76 @@
+"""Progress in the terminal: where a run is, its loss, its drift, and when it will be done."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from textreg.config import Run
+
+
+def new_progress() -> Progress:
+    """A bar with counts, elapsed and remaining time, on stderr."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    return Progress(*columns, console=Console(file=sys.stderr))
+
+
+class TrainingProgress:
+    """One bar for both stages."""
+
+    def __init__(self, run: Run):
+        self._run = run
+        self._progress = new_progress()
+        self._task = self._progress.add_task("loading", total=run.total_steps, note="")
+        self._drift = ""
+
+    def __enter__(self) -> TrainingProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, record: object) -> None:
+        """Move the bar to a step's record."""
+        from textreg.trainer import StepRecord
+
+        assert isinstance(record, StepRecord)
+        if record.drift is not None:
+            self._drift = f" drift {record.drift['class']:.2%}"
+        self._progress.update(
+            self._task,
+            completed=record.global_step,
+            description=record.stage,
+            note=f"loss {record.losses['total']:.3f}{self._drift}",
+        )
+        if record.global_step == self._run.total_steps:
+            self._progress.update(self._task, note="drawing the model card")

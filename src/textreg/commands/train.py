@@ -1,0 +1,90 @@
+"""`textreg train`: flags to a run, progress to the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from textreg.concept import concept_noun
+from textreg.config import Run
+from textreg.errors import UserError
+from textreg.interrupt import STOPPED, stop_flag
+from textreg.run_folder import RunFolder
+from textreg.settings import build_run
+
+
+def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
+    """Train, or go on training; returns the exit code."""
+    flags["concepts"] = concepts_of(arguments)
+    names = "-".join(c["images"].name for c in flags["concepts"])
+    if arguments.out is not None:
+        flags["out"] = arguments.out
+    elif arguments.config is None or "out" not in arguments.config.read_text():
+        flags["out"] = Path("runs") / names
+    run = build_run(flags, preset=arguments.preset, file=arguments.config)
+    if RunFolder(run).finished:
+        print(f"{run.out}: this run is finished; nothing to do. Delete the folder to start over.")
+        return 0
+    return run_with_progress(run, resume_command())
+
+
+def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The concepts that the flags name; each its own word.
+
+    Raises:
+        UserError: no noun is known for a folder, or one identifier for several concepts.
+    """
+    several = len(arguments.images) > 1
+    if several and arguments.identifier:
+        raise UserError("--identifier names one word, but there are several concepts: leave it out")
+    concepts: list[dict[str, Any]] = []
+    for number, images in enumerate(arguments.images, 1):
+        images = images.resolve() if images.name in ("", "..") else images
+        noun = arguments.noun or concept_noun(images.name)
+        if not noun:
+            raise UserError(f"{images}: no class noun; say what it shows with --noun, like cat")
+        concept: dict[str, Any] = {"images": images, "noun": noun}
+        if several or arguments.identifier:
+            concept["identifier"] = arguments.identifier or f"<krk{number}>"
+        if arguments.property:
+            concept["learnable_property"] = arguments.property
+        concepts.append(concept)
+    return concepts
+
+
+def resume_command() -> str:
+    """What the user typed, ready to be pasted again."""
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return shlex.join(words)
+
+
+def run_with_progress(run: Run, again: str) -> int:
+    """Learn a run while its losses and drift are shown; returns the exit code."""
+    from textreg.commands.progress import TrainingProgress
+    from textreg.trainer import check_pictures
+
+    folders = check_pictures(run)
+    with stop_flag() as stop, TrainingProgress(run) as progress:
+        for warning in (warning for folder in folders for warning in folder.warnings):
+            progress.say(warning)
+        progress.say(f"training into {run.out}; Ctrl-C stops, the same command goes on")
+
+        from textreg.learning import learn
+
+        def on_step(record: Any) -> bool:
+            stop.immediate = False
+            progress.show(record)
+            return stop.is_set()
+
+        adapters = learn(run, on_step=on_step)
+    if adapters is None:
+        print(f"stopped; to go on: {again}", file=sys.stderr)
+        return STOPPED
+    for concept, adapter in zip(run.concepts, adapters, strict=True):
+        folder = RunFolder(run).concept_folder(concept.name)
+        print(f'{folder}: learned "{adapter.identifier} {adapter.noun}"')
+        print(f"  textreg sample {shlex.quote(str(folder))} --prompt {shlex.quote(adapter.prompt)}")
+    return 0

@@ -1,0 +1,47 @@
+"""Command-line values, and a parser that names the nearest known flag."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from typing import Any, NoReturn
+
+
+def whole_number(text: str) -> int:
+    """A number from 0 up."""
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def seed_number(text: str) -> int:
+    """A seed, from 0 to 2^63 - 1."""
+    if not re.fullmatch(r"\d{1,19}", text) or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
+    return int(text)
+
+
+class NearestParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest known flag, and exits with 2."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """One line and exit code 2."""
+        if found := re.search(r"unrecognized arguments: (-\S+)", message):
+            word = found[1].split("=")[0]
+            close = difflib.get_close_matches(word, self._known_flags(), n=1, cutoff=0.5)
+            message = f"unknown flag {word}"
+            message += f"; did you mean {close[0]}?" if close else f"; see {self.prog} --help"
+        self.exit(2, f"{self.prog}: {message}\n")
+
+    def _known_flags(self) -> list[str]:
+        flags: list[str] = []
+        for action in self._actions:
+            flags += action.option_strings
+            if isinstance(action, argparse._SubParsersAction):
+                for verb in action.choices.values():
+                    flags += verb._known_flags()
+        return flags

@@ -1,0 +1,58 @@
+"""A whole run from pictures to a finished folder: train, then sample the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textreg.adapter import Adapter
+from textreg.adapter.model_card import card_prompts, write_card
+from textreg.backbone import Backbone, load
+from textreg.config import Run
+from textreg.run_folder import RunFolder
+from textreg.sampling import PictureModel, sample
+from textreg.trainer import StepRecord, check_pictures, trainings
+
+
+def learn(
+    run: Run,
+    *,
+    backbone: Backbone | None = None,
+    on_step: Callable[[StepRecord], bool | None] | None = None,
+) -> list[Adapter] | None:
+    """Train a run, or what is left of it, and write its model card.
+
+    Args:
+        run: what to do.
+        backbone: the base, if it is loaded already.
+        on_step: called with each record; returning True stops after that step.
+
+    Returns:
+        Each concept; none if it was stopped. The same call then goes on.
+
+    Raises:
+        UserError: anything in the input that cannot work, before anything slow.
+    """
+    place = RunFolder(run)
+    if not place.finished:
+        check_pictures(run)
+        backbone = backbone or load(
+            run.base, revision=run.revision, device=run.device, dtype=run.dtype
+        )
+        for _, records in trainings(run, backbone):
+            if on_step and any([on_step(record) for record in records]):
+                return None
+        _write_cards(run, backbone)
+    return [Adapter.load(place.concept_folder(c.name)) for c in run.concepts]
+
+
+def _write_cards(run: Run, backbone: Backbone) -> None:
+    place = RunFolder(run)
+    for concept in run.concepts:
+        folder = place.concept_folder(concept.name)
+        adapter = Adapter.load(folder)
+        prompts = card_prompts(adapter)[: run.card_pictures]
+        model = PictureModel(backbone, adapter)
+        pictures = sample(
+            model, prompts, seeds=range(len(prompts)), resolution=run.images.resolution
+        )
+        write_card(folder, run, adapter, list(pictures))

@@ -1,0 +1,114 @@
+"""From preset, file and flags to a run: preset < file < flags; an unknown key is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from textreg.bases import settings_file
+from textreg.config import Run
+from textreg.errors import UserError
+from textreg.presets import PRESETS
+
+
+def build_run(flags: dict[str, Any], *, preset: str | None = None, file: Path | None = None) -> Run:
+    """The run that a command means.
+
+    Args:
+        flags: what the command line says, by dotted key ("tuning.steps"), only what was given.
+        preset: a preset's name; none: the base's own recommended settings if it has any.
+        file: a YAML file with the structure of Run.
+
+    Raises:
+        UserError: an unknown key or a value that cannot be, by key.
+    """
+    given = _read(file) if file is not None else {}
+    base = flags.get("base", given.get("base", Run.__dataclass_fields__["base"].default))
+    if preset is None and (own := settings_file(str(base))) is not None:
+        start = _read(own)
+    elif (preset or "textreg") in PRESETS:
+        start = PRESETS[preset or "textreg"]()
+    else:
+        raise UserError(f"--preset {preset!r}: {_nearest(str(preset), list(PRESETS))}")
+    data: dict[str, Any] = {}
+    for layer in (start, given, _nested(flags)):
+        _merge(data, layer)
+    return run_from(data, file or Path("the settings"))
+
+
+def run_from(data: dict[str, Any], origin: Path) -> Run:
+    """A run from plain data.
+
+    Raises:
+        UserError: naming the first key that is wrong.
+    """
+    _refuse_unknown(Run, data, origin)
+    try:
+        return TypeAdapter(Run).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = str(first["msg"]).removeprefix("Value error, ")
+        value = "" if first["type"] == "missing" or not where else f" is {first['input']!r}:"
+        raise UserError(f"{where}{value} {message}".strip()) from None
+
+
+def _refuse_unknown(section: Any, data: dict[str, Any], origin: Path, path: str = "") -> None:
+    """An unknown key at any level is an error that names the nearest known one."""
+    hints = typing.get_type_hints(section)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(section)}
+    for key, value in data.items():
+        if key not in fields:
+            raise UserError(
+                f"{origin}: unknown key {path}{key!s}; {_nearest(str(key), list(fields))}"
+            )
+        inner = fields[key]
+        if typing.get_origin(inner) is tuple:
+            inner = typing.get_args(inner)[0]
+        if dataclasses.is_dataclass(inner):
+            for item in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(item, dict):
+                    _refuse_unknown(inner, item, origin, f"{path}{key}.")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not readable as YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: must hold keys like 'tuning:' and 'seed:'")
+    # A run's own run.yaml is a settings file too.
+    return data["run"] if set(data) == {"run", "pictures"} else data
+
+
+def _nested(flags: dict[str, Any]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for dotted, value in flags.items():
+        *sections, key = dotted.split(".")
+        place = data
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[key] = value
+    return data
+
+
+def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
