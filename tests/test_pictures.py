@@ -35,7 +35,8 @@ def read(folder: Path, data: bytes, name: str = "picture.jpg") -> Image.Image:
     path.write_bytes(data)
     image = read_picture(path)
     assert image.mode == "RGB"
-    assert type(image) is Image.Image or not getattr(image, "tile", ())
+    assert type(image) is Image.Image
+    assert image.info == {}
     return image
 
 

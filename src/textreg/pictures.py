@@ -140,7 +140,10 @@ def _decode(container: Container) -> Image.Image:
         raise ContainerError("the picture data ends early; copy or download it again")
     image = _to_rgb(image, container.icc)
     turn = _TURNS.get(_orientation(container.exif))
-    return image if turn is None else image.transpose(turn)
+    # Either way a plain picture, no file object; what it remembers of its file must not act twice.
+    image = image.copy() if turn is None else image.transpose(turn)
+    image.info = {}
+    return image
 
 
 def _check_size(width: int, height: int) -> None:
