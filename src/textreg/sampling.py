@@ -146,7 +146,7 @@ def sample(
     for start in range(0, len(prompts), batch_size):
         batch = list(prompts[start : start + batch_size])
         batch_seeds = list(seeds[start : start + batch_size])
-        x_0 = _denoise(
+        x_0 = sample_latents(
             model,
             batch,
             batch_seeds,
@@ -161,7 +161,7 @@ def sample(
 
 
 @torch.no_grad()
-def _denoise(
+def sample_latents(
     model: PictureModel,
     prompts: list[str],
     seeds: list[int],

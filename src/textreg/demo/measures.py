@@ -1,0 +1,118 @@
+"""The demo's numbers: drift by prompt pool, fidelity, edits followed; read by Toyland's judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from textreg.config import Concept
+from textreg.evaluate.epsilon_drift import EpsilonDrift
+from textreg.prompts import Pool
+from textreg.sampling import PictureModel, sample
+from textreg.toyland.attribute_judge import Judge
+from textreg.toyland.attributes import HEADS
+
+STEPS, GUIDANCE = 25, 4.0
+
+# Held out: no training prompt names these scenes or this accessory.
+EDITS: tuple[tuple[str, str, str], ...] = (
+    ("a {} in the jungle", "scene", "jungle"),
+    ("a {} in the snow", "scene", "snow"),
+    ("a {} on the beach", "scene", "beach"),
+    ("a {} wearing a hat", "accessory", "hat"),
+)
+_NEIGHBOURS = ("dog", "duck", "car", "house", "teapot", "chair", "boot", "flower")
+_GENERAL = (
+    "a red car in the city",
+    "a photo of a house in the snow",
+    "a pencil sketch of a teapot",
+    "an oil painting of a flower",
+    "a green boot on the beach",
+    "a duck in the water",
+    "a purple chair on a wooden floor",
+    "a dog wearing a hat in the desert",
+)
+_PER_POOL = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """Pictures of one prompt by one model."""
+
+    prompt: str
+    pictures: list[Image.Image]
+
+
+class Measures:
+    """Everything that is compared with the base; the base's side is computed once."""
+
+    def __init__(self, base: PictureModel, concept: Concept, photos: Sequence[Image.Image]):
+        self._base, self._concept = base, concept
+        self._judge = Judge.load()
+        self._photos = self._features([_small(photo) for photo in photos])
+        class_prompt = f"a photo of a {concept.noun}"
+        pools: dict[Pool, Sequence[str]] = {
+            "class": [class_prompt] * _PER_POOL,
+            "neighbour": [f"a photo of a {noun}" for noun in _NEIGHBOURS if noun != concept.noun],
+            "general": _GENERAL,
+            "null": [""] * _PER_POOL,
+        }
+        self.drift_pools = {
+            name: EpsilonDrift(base, prompts, seed=1000) for name, prompts in pools.items()
+        }
+
+    def drift(self, model: PictureModel) -> dict[str, float]:
+        """Epsilon-drift by pool."""
+        return {name: pool.measure(model) for name, pool in self.drift_pools.items()}
+
+    def draw(self, model: PictureModel, prompt: str, count: int) -> Shown:
+        """The same seeds for every model, so that pictures can be compared one by one."""
+        drawn = sample(
+            model,
+            [prompt] * count,
+            seeds=range(count),
+            steps=STEPS,
+            guidance=GUIDANCE,
+            batch_size=16,
+        )
+        return Shown(prompt=prompt, pictures=[picture.image for picture in drawn])
+
+    def fidelity(self, pictures: Sequence[Image.Image]) -> float:
+        """Mean similarity of pictures to the concept's photos, in the judge's features, 0..1."""
+        return float((self._features(pictures) @ self._photos.T).mean().clamp(0, 1))
+
+    def share(self, pictures: Sequence[Image.Image], attribute: str, value: str) -> float:
+        """Share of pictures in which the judge reads this value."""
+        read = self._judge.read(_tensor(pictures))[attribute].argmax(1)
+        return float((read == HEADS[attribute].index(value)).float().mean())
+
+    def _features(self, pictures: Sequence[Image.Image]) -> Tensor:
+        return self._judge.features(_tensor(pictures))
+
+
+def picture_change(ours: Sequence[Image.Image], theirs: Sequence[Image.Image]) -> float:
+    """Mean absolute difference of pictures of the same seeds, in 0..1."""
+    return float((_tensor(ours) - _tensor(theirs)).abs().mean())
+
+
+def words_of(concept: Concept, tuned: bool) -> str:
+    """What stands in an edit prompt: the concept, or for the base its class."""
+    return concept.words if tuned else concept.noun
+
+
+def _small(photo: Image.Image) -> Image.Image:
+    side = min(photo.size)
+    left, top = (photo.width - side) // 2, (photo.height - side) // 2
+    square = photo.crop((left, top, left + side, top + side))
+    return square.resize((64, 64), Image.Resampling.BOX)
+
+
+def _tensor(pictures: Sequence[Image.Image]) -> Tensor:
+    arrays: list[Any] = [np.asarray(picture.convert("RGB")) for picture in pictures]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255

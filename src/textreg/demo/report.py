@@ -1,0 +1,138 @@
+"""The demo's page: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+from matplotlib.figure import Figure
+from PIL import Image
+
+from textreg.checkpoint import publish
+from textreg.config import Run
+from textreg.demo.measures import EDITS, Shown
+from textreg.run_folder import environment
+
+_COLOURS = {"none": "#c2410c", "textreg": "#0f766e"}
+_LABELS = {"base": "base model", "none": "without a prior", "textreg": "with TextReg"}
+
+
+def write_report(
+    out: Path,
+    report: dict[str, Any],
+    curves: Sequence[dict[str, Any]],
+    photos: Sequence[Image.Image],
+    pictures: dict[str, dict[str, Shown]],
+    run: Run,
+) -> None:
+    """Write report.html, and preview.png beside it."""
+    template = (files("textreg") / "demo" / "report.html.jinja").read_text(encoding="utf-8")
+    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        template
+    )
+    rows = {row["prior"]: row for row in report["rows"]}
+    html = page.render(
+        noun=report["summary"]["noun"],
+        words=run.concepts[0].words,
+        rows=rows,
+        summary=report["summary"],
+        verdict=verdict(rows),
+        labels=_LABELS,
+        photos=[embed(_square(photo)) for photo in photos],
+        sections=_sections(pictures),
+        curves=_curves(curves),
+        edits=[(template.replace("{}", run.concepts[0].words), v) for template, _, v in EDITS],
+        commands=_commands(run, out),
+        run=run,
+        environment=environment(),
+    )
+    publish(out / "report.html", html.encode())
+
+
+def verdict(rows: dict[str, dict[str, Any]]) -> str:
+    """What the numbers say, in a sentence."""
+    none, ours = (rows[name]["drift"]["epsilon"]["class"] for name in ("none", "textreg"))
+    edits = [rows[name]["editability"]["score"] for name in ("none", "textreg")]
+    if ours >= none:
+        return "Here TextReg did not hold the class better than no prior at all."
+    held = "did not move at all" if ours < 1e-9 else f"moved {none / ours:,.0f} times less"
+    return (
+        f"With TextReg the class {held}; edits were followed in {edits[1]:.0%} of the pictures, "
+        f"without it in {edits[0]:.0%}."
+    )
+
+
+def embed(picture: Image.Image) -> str:
+    """A picture as a data URL."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _square(photo: Image.Image) -> Image.Image:
+    side = min(photo.size)
+    left, top = (photo.width - side) // 2, (photo.height - side) // 2
+    return photo.crop((left, top, left + side, top + side)).resize((192, 192))
+
+
+def _sections(pictures: dict[str, dict[str, Shown]]) -> dict[str, list[dict[str, Any]]]:
+    """For each kind of prompt, a strip of pictures of each model."""
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for key in dict.fromkeys(key for shown in pictures.values() for key in shown):
+        sections[key] = [
+            {
+                "model": model,
+                "label": _LABELS[model],
+                "prompt": shown[key].prompt,
+                "pictures": [embed(picture) for picture in shown[key].pictures[:8]],
+            }
+            for model, shown in pictures.items()
+            if key in shown
+        ]
+    return sections
+
+
+def _curves(points: Sequence[dict[str, Any]]) -> str:
+    """Drift of each pool and fidelity over the steps of stage 2, as one picture."""
+    panels = [
+        ("class", "drift of the class"),
+        ("neighbour", "drift of other nouns"),
+        ("general", "drift of general prompts"),
+        ("fidelity", "fidelity to the photos"),
+    ]
+    with matplotlib.rc_context({"svg.hashsalt": "textreg", "font.size": 9}):
+        figure = Figure(figsize=(11, 2.6), layout="constrained")
+        for axis, (key, title) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            for model, colour in _COLOURS.items():
+                own = [p for p in points if p["model"] == model]
+                values = [p["fidelity"] if key == "fidelity" else p["drift"][key] for p in own]
+                label = _LABELS[model]
+                axis.plot([p["step"] for p in own], values, "o-", color=colour, label=label, ms=3)
+            axis.set_title(title, fontsize=9)
+            axis.set_xlabel("steps of stage 2")
+            axis.set_ylim(bottom=0)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.grid(alpha=0.25)
+        figure.axes[0].legend(frameon=False, fontsize=8)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg")
+    svg = buffer.getvalue()
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def _commands(run: Run, out: Path) -> list[str]:
+    images, noun = run.concepts[0].images, run.concepts[0].noun
+    seed = f" --seed {run.seed}" if run.seed else ""
+    return [
+        f"textreg demo --images {images} --out {out}{seed}",
+        f"textreg train {images} --noun {noun} --base {run.base} --out runs/{noun}{seed}",
+        f"textreg train {images} --noun {noun} --base {run.base} --prior none "
+        f"--out runs/{noun}-none{seed}",
+        f'textreg sample runs/{noun} --prompt "a photo of a {run.concepts[0].words}"',
+    ]

@@ -1,0 +1,70 @@
+"""Epsilon-drift: how far the tuned model's noise prediction is from the base's (METHOD 10).
+
+    mean over prompts p, timesteps t and latents x_t of || eps_th(x_t, t, p) - eps_0(x_t, t, p) ||^2,
+    per latent number
+
+No sampling noise: both models see the very same x_t, so the base against itself gives exactly 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from textreg.method.denoising import add_noise, predicted_noise
+from textreg.randomness import generator
+from textreg.sampling import PictureModel, sample_latents, scheduler_of
+
+_GUIDANCE, _STEPS = 5.0, 15
+
+
+class EpsilonDrift:
+    """Epsilon-drift on one prompt pool; the base's latents and predictions are computed once."""
+
+    def __init__(
+        self, base: PictureModel, prompts: Sequence[str], *, num_timesteps: int = 8, seed: int = 0
+    ):
+        """Draw one picture a prompt with the base and noise it.
+
+        Args:
+            base: without a concept.
+            prompts: without the identifier.
+            num_timesteps: evenly spaced over the training timesteps.
+            seed: of the pictures and the noise.
+        """
+        backbone = base.backbone
+        side = backbone.resolution // backbone.factor
+        seeds = [seed + i for i in range(len(prompts))]
+        scheduler = scheduler_of(backbone, "ddim")
+        x_0 = sample_latents(base, list(prompts), seeds, side, _STEPS, _GUIDANCE, scheduler, "")
+        alphas = backbone.alphas_cumprod
+        places = (torch.arange(num_timesteps) + 0.5) / num_timesteps
+        self._t = (places * len(alphas)).long().to(backbone.device)
+        self._x_t = [
+            add_noise(x_0, self._noise(x_0, seed, int(t)), alphas[t].expand(len(x_0)))
+            for t in self._t
+        ]
+        self._prompts = list(prompts)
+        self._base = self._predict(base)
+
+    def _noise(self, x_0: Tensor, seed: int, t: int) -> Tensor:
+        noise = torch.randn(x_0.shape, generator=generator(seed, "epsilon-drift", t))
+        return noise.to(x_0)
+
+    def _predict(self, model: PictureModel) -> list[Tensor]:
+        backbone = model.backbone
+        keys_values = model.keys_values(self._prompts)
+        predictions: list[Tensor] = []
+        for t, x_t in zip(self._t, self._x_t, strict=True):
+            given = model.predict(x_t, t.expand(len(x_t)), keys_values)
+            alphas = backbone.alphas_cumprod[t].expand(len(x_t))
+            predictions.append(predicted_noise(x_t, given, alphas, backbone.prediction_type))
+        return predictions
+
+    def measure(self, model: PictureModel) -> float:
+        """The drift of a tuned model, per latent number; 0 is the base itself."""
+        tuned = self._predict(model)
+        each = [(a - b).square().mean() for a, b in zip(tuned, self._base, strict=True)]
+        return float(torch.stack(each).mean())
