@@ -1,0 +1,70 @@
+"""The base as a Stable Diffusion folder that diffusers loads like any other."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import torch
+
+from .denoiser import build_scheduler
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+SHARD_SIZE = "12MB"
+"""Largest weights file; repositories and reviewers like small ones."""
+
+
+def write_base(
+    folder: Path,
+    tokenizer: CLIPTokenizer,
+    encoder: CLIPTextModel,
+    autoencoder: AutoencoderKL,
+    denoiser: UNet2DConditionModel,
+) -> None:
+    """Write the base in half precision; an older one is replaced only when the new is whole.
+
+    Files of the old folder that the new one does not have (a model card) are kept.
+    """
+    from diffusers import StableDiffusionPipeline
+
+    fresh = folder.with_name(f".{folder.name}-fresh")
+    shutil.rmtree(fresh, ignore_errors=True)
+    parts = [_half_copy(part) for part in (autoencoder, encoder, denoiser)]
+    pipeline = StableDiffusionPipeline(
+        vae=parts[0],
+        text_encoder=parts[1],
+        tokenizer=tokenizer,
+        unet=parts[2],
+        scheduler=build_scheduler(),
+        safety_checker=None,  # type: ignore[arg-type]
+        feature_extractor=None,  # type: ignore[arg-type]
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(fresh, max_shard_size=SHARD_SIZE)
+    if folder.exists():
+        for path in folder.iterdir():
+            if path.is_file() and not (fresh / path.name).exists():
+                shutil.copy2(path, fresh / path.name)
+        old = folder.with_name(f".{folder.name}-old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old)
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh.rename(folder)
+
+
+def _half_copy(model: torch.nn.Module) -> torch.nn.Module:
+    copy = (
+        type(model)(model.config)
+        if not hasattr(model, "from_config")
+        else type(model).from_config(model.config)
+    )  # type: ignore[attr-defined,arg-type]
+    copy.load_state_dict(model.state_dict())
+    return copy.to("cpu", torch.float16).eval()
