@@ -41,11 +41,12 @@ def learn(
         for _, records in trainings(run, backbone):
             if on_step and any([on_step(record) for record in records]):
                 return None
-        _write_cards(run, backbone)
+        write_cards(run, backbone)
     return [Adapter.load(place.concept_folder(c.name)) for c in run.concepts]
 
 
-def _write_cards(run: Run, backbone: Backbone) -> None:
+def write_cards(run: Run, backbone: Backbone) -> None:
+    """Sample and write each concept's model card; with it the run is finished."""
     place = RunFolder(run)
     for concept in run.concepts:
         folder = place.concept_folder(concept.name)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from textreg.adapter.diffusers_files import read_embedding
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Inversion, Run, Tuning
+from textreg.errors import UserError
 from textreg.method.identifier import initial_vector, pull_norm
 from textreg.method.text_features import Tokens, encode_tokens
 from textreg.method.text_projections import TextProjections
@@ -166,7 +169,24 @@ class TuningStage:
 def _first_vector(run: Run, texts: ConceptTexts) -> Tensor:
     encoder = texts.backbone.text_encoder
     table = getattr(encoder, "text_model", encoder).embeddings.token_embedding.weight
+    if run.inversion.embedding is not None:
+        return _saved_vector(run.inversion.embedding, table.shape[1])
     if run.inversion.initialise_with_noun:
         last = texts.tokenizer.encode(texts.concept.noun, add_special_tokens=False)[-1]
         return table[last].detach().float().clone()
     return initial_vector(table, texts.tokenizer, run.inversion.initial_token)
+
+
+def _saved_vector(path: Path, width: int) -> Tensor:
+    """A learned vector to start from; with 0 steps of inversion it is stage 1's result.
+
+    Raises:
+        UserError: the file holds no vector, or one of another base.
+    """
+    _, vector = read_embedding(path)
+    if vector.shape[0] != width:
+        raise UserError(
+            f"{path}: its word has {vector.shape[0]} numbers, this base reads {width}: it belongs "
+            "to another base"
+        )
+    return vector

@@ -280,9 +280,16 @@ def steps(run: Run, backbone: Backbone | None = None) -> Iterator[StepRecord]:
 
 
 def trainings(
-    run: Run, backbone: Backbone | None = None
+    run: Run, backbone: Backbone | None = None, *, with_start: bool = False
 ) -> Iterator[tuple[Training, list[StepRecord]]]:
-    """As `steps`, one item a step, with the training itself to take adapters from."""
+    """As `steps`, one item a step, with the training itself to take adapters from.
+
+    Args:
+        run: as in `steps`.
+        backbone: as in `steps`.
+        with_start: give the state that training goes on from as well, first and without records;
+            whoever writes files at certain steps can so write one that a kill left out.
+    """
     folders = check_pictures(run)
     place = RunFolder(run)
     hashes = {
@@ -295,6 +302,8 @@ def trainings(
         training = Training(run, backbone, folders)
         saved = _resume(training, place)
         try:
+            if with_start:
+                yield training, []
             with place.metrics.open("a") as metrics:
                 while training.advance():
                     records = training.take_step()

@@ -73,18 +73,17 @@ def read(folder: Path) -> Adapter:
 
 
 def read_embedding(path: Path) -> tuple[str, Tensor]:
-    """The one token of a textual-inversion file and its vector, [width] float32.
+    """The one word of a textual-inversion file or a legacy file, and its vector, [width] float32.
 
     Raises:
-        UserError: the file is damaged or does not hold exactly one vector.
+        UserError: the file is damaged or does not hold exactly one word with one vector.
     """
-    tensors, _ = read_tensors(path)
-    if len(tensors) != 1 or next(iter(tensors.values())).numel() != max(
-        next(iter(tensors.values())).shape
-    ):
-        raise UserError(f"{path}: holds {len(tensors)} entries; one token with one vector is read")
-    token, vector = next(iter(tensors.items()))
-    return token, vector.flatten().float()
+    tensors, about = read_tensors(path)
+    # A legacy file holds a LoRA as well and marks its words; others hold nothing but the word.
+    words = [name for name in tensors if about.get(name) == "<embed>"] or list(tensors)
+    if len(words) != 1 or tensors[words[0]].numel() != max(tensors[words[0]].shape, default=0):
+        raise UserError(f"{path}: must hold one word with one vector, and holds {len(words)}")
+    return words[0], tensors[words[0]].flatten().float()
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -7,7 +7,8 @@ unet:{i}:up [out, r], unet:{i}:down [r, width], fp16, i over K, V of every layer
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from textreg.adapter.diffusers_files import read_tensors
 from textreg.checkpoint import publish
 from textreg.errors import UserError
 
+_BLOCKS = ("down_blocks.", "up_blocks.", "mid_block.")
 _TEXT_PROJECTIONS = 4
 """k, v, q, out of each text-encoder layer."""
 
@@ -38,7 +40,8 @@ def write(adapter: Adapter, path: Path, *, text_layers: int) -> None:
         "text_encoder": json.dumps(["CLIPAttention"]),
     }
     tensors: dict[str, Tensor] = {}
-    for i, (down, up) in enumerate(adapter.factors.values()):
+    for i, name in enumerate(module_order(adapter.factors)):
+        down, up = adapter.factors[name]
         tensors[f"unet:{i}:up"] = (scale * up).half().contiguous()
         tensors[f"unet:{i}:down"] = down.half().contiguous()
         metadata[f"unet:{i}:rank"] = str(adapter.rank)
@@ -65,7 +68,8 @@ def read(path: Path) -> Adapter:
     """
     tensors, about = read_tensors(path)
     identifiers = [k for k, v in about.items() if v == "<embed>" and k in tensors]
-    if not any(k.startswith("unet:") for k in tensors) or len(identifiers) != 1:
+    count = sum(k.startswith("unet:") and k.endswith(":up") for k in tensors)
+    if not count or len(identifiers) != 1:
         raise UserError(
             f"{path}: not a legacy adapter (unet:0:up ... and one token); "
             "give the run's folder for other formats"
@@ -75,7 +79,6 @@ def read(path: Path) -> Adapter:
         for k, v in tensors.items()
     ):
         raise UserError(f"{path}: also edits the text encoder, which is not supported")
-    count = sum(k.startswith("unet:") and k.endswith(":up") for k in tensors)
     try:
         pairs = [
             (tensors[f"unet:{i}:down"].float(), tensors[f"unet:{i}:up"].float())
@@ -83,15 +86,35 @@ def read(path: Path) -> Adapter:
         ]
     except KeyError as error:
         raise UserError(f"{path}: {error} is missing; the file is incomplete") from None
+    rank = pairs[0][0].shape[0] if pairs[0][0].ndim else 0
+    for i, (down, up) in enumerate(pairs):
+        if down.ndim != 2 or up.ndim != 2 or not up.shape[1] == len(down) == rank:
+            raise UserError(
+                f"{path}: unet:{i} is not a pair of matrices of the others' rank; files of other "
+                "programs that adapt more than keys and values are not read"
+            )
     return Adapter(
         identifier=identifiers[0],
         noun=about.get("textreg.noun", ""),
         learnable_property="style" if about.get("textreg.property") == "style" else "object",
         vector=tensors[identifiers[0]].flatten().float(),
         factors={str(i): pair for i, pair in enumerate(pairs)},
-        alpha=float(len(pairs[0][0])),
+        alpha=float(rank),
         digest=about.get("textreg.run", ""),
     )
+
+
+def module_order(names: Iterable[str]) -> list[str]:
+    """Projection names in the order in which a UNet holds its modules: down, up, then middle.
+
+    Numbers count as numbers (attentions.10 after attentions.9), keys come before values.
+    """
+
+    def place(name: str) -> tuple[int, list[int], str]:
+        block = next((n for n, b in enumerate(_BLOCKS) if name.startswith(b)), len(_BLOCKS))
+        return block, [int(n) for n in re.findall(r"\d+", name)], name
+
+    return sorted(names, key=place)
 
 
 def named(adapter: Adapter, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -103,8 +126,8 @@ def named(adapter: Adapter, names: Sequence[str]) -> dict[str, tuple[Tensor, Ten
     if all(key.isdigit() for key in adapter.factors):
         if len(adapter.factors) != len(names):
             raise UserError(
-                f"this adapter edits {len(adapter.factors)} projections, the base has {len(names)}: "
-                "it belongs to another base"
+                f"this adapter edits {len(adapter.factors)} projections, the base has "
+                f"{len(names)}: it belongs to another base"
             )
         return dict(zip(names, adapter.factors.values(), strict=True))
     return adapter.factors
