@@ -242,8 +242,8 @@ def _concept_problems(concepts: tuple[Concept, ...]) -> list[str]:
             problems.append(f"{concept.images}: no class noun; give one with --noun, like cat")
         if concept.identifier != concept.identifier.lower():
             problems.append(
-                f"--identifier {concept.identifier!r} is not lower case: the tokenizer folds case, so "
-                f"it would never be seen; use {concept.identifier.lower()!r}"
+                f"--identifier {concept.identifier!r} is not lower case: the tokenizer folds "
+                f"case, so it would never be seen; use {concept.identifier.lower()!r}"
             )
     for what, values in (
         ("identifier", [c.identifier for c in concepts]),

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
+from textreg.errors import UserError
 from textreg.file_kinds import printable
 from textreg.picture_container import Container, ContainerError, read_container
 
@@ -65,7 +66,7 @@ _PILLOW_ERRORS = (
 )
 
 
-class PictureError(ValueError):
+class PictureError(UserError):
     """A picture cannot be used. One line: the file's name, what is wrong, what to do."""
 
 

@@ -57,7 +57,8 @@ def read_prompt_file(path: Path) -> list[str]:
     """Prompts of a user's file, one a line.
 
     Raises:
-        UserError: the file cannot be read, is not UTF-8, or holds a NUL byte or no prompt; names the line.
+        UserError: the file cannot be read, is not UTF-8, or holds a NUL byte or no
+            prompt; names the line.
     """
     try:
         data = path.read_bytes()

@@ -37,7 +37,7 @@ def build_run(flags: dict[str, Any], *, preset: str | None = None, file: Path | 
     else:
         raise UserError(f"--preset {preset!r}: {_nearest(str(preset), list(PRESETS))}")
     data: dict[str, Any] = {}
-    for layer in (start, given, _nested(flags)):
+    for layer in (start, given, nested(flags)):
         _merge(data, layer)
     return run_from(data, file or Path("the settings"))
 
@@ -95,7 +95,9 @@ def _read(file: Path) -> dict[str, Any]:
     return data["run"] if set(data) == {"run", "pictures"} else data
 
 
-def _nested(flags: dict[str, Any]) -> dict[str, Any]:
+def nested(flags: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys as nested sections: {"tuning.steps": 3} -> {"tuning": {"steps": 3}}."""
+    """Dotted keys as sections: {"tuning.steps": 8} to {"tuning": {"steps": 8}}."""
     data: dict[str, Any] = {}
     for dotted, value in flags.items():
         *sections, key = dotted.split(".")

@@ -28,9 +28,20 @@ from textreg.randomness import Draws, generator
 class Stage(Protocol):
     """One stage of training."""
 
-    name: str
-    settings: Inversion | Tuning
-    max_grad_norm: float
+    @property
+    def name(self) -> str:
+        """The stage's name in files and random streams."""
+        ...
+
+    @property
+    def settings(self) -> Inversion | Tuning:
+        """Steps and learning rate."""
+        ...
+
+    @property
+    def max_grad_norm(self) -> float:
+        """Clip of each concept's gradient norm; 0 does not clip."""
+        ...
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What trains; the first dimension of each is the concept."""

@@ -7,23 +7,26 @@ is saved, and the same call goes on from there.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone, load
 from textreg.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
-from textreg.concept import Folder, inspect_folder, read_picture
+from textreg.concept import Folder, inspect_folder
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.latents import Latents
 from textreg.method.denoising import add_noise, loss_per_concept, target
+from textreg.pictures import Picture, read_checked
 from textreg.randomness import Draws
 from textreg.run_folder import RunFolder
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
@@ -59,7 +62,7 @@ class Training:
         self.texts = [ConceptTexts.of(c, backbone, noun_in_prompts=with_noun) for c in run.concepts]
         self.latents = [
             Latents(
-                [read_picture(p.path) for p in folder.pictures],
+                [_unchanged(p) for p in folder.pictures],
                 backbone,
                 run.images,
                 (run.seed, concept.name),
@@ -219,7 +222,7 @@ class Training:
 
     def state(self) -> dict[str, Tensor]:
         """Everything that training changes, as named tensors."""
-        tensors = {"vectors": self.inversion.vectors}
+        tensors: dict[str, Tensor] = {"vectors": self.inversion.vectors}
         if self.stage_index == 1:
             tensors |= {f"edit.{name}": p for name, p in self.edit.named_parameters()}
         for name, parameter in self.stage.parameters().items():
@@ -247,6 +250,14 @@ class Training:
                 }
 
 
+def _unchanged(picture: Picture) -> Image.Image:
+    """Read a picture that was checked before; it must be the same file still."""
+    now, image = read_checked(picture.path)
+    if now.sha256 != picture.sha256:
+        raise UserError(f"{picture.path}: changed while it was being read; start again")
+    return image
+
+
 def check_pictures(run: Run) -> list[Folder]:
     """Read every concept's pictures, before anything slow.
 
@@ -256,8 +267,8 @@ def check_pictures(run: Run) -> list[Folder]:
     folders = [inspect_folder(concept.images) for concept in run.concepts]
     for folder in folders:
         if folder.errors:
-            more = f" (and {len(folder.errors) - 1} more)" if len(folder.errors) > 1 else ""
-            raise UserError(f"{folder.errors[0]}{more}")
+            first, *others = folder.errors
+            raise UserError(f"{first} (and {len(others)} more)" if others else first)
     return folders
 
 
@@ -326,7 +337,7 @@ def _line(record: StepRecord) -> dict[str, Any]:
 def _resume(training: Training, place: RunFolder) -> tuple[int, int] | None:
     checkpoint, damaged = newest_checkpoint(place.checkpoints)
     for line in damaged:
-        print(f"textreg: {line}")
+        print(f"textreg: {line}", file=sys.stderr)
     if checkpoint is None:
         place.truncate_metrics(0)
         return None

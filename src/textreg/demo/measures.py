@@ -20,11 +20,11 @@ from textreg.toyland.attributes import HEADS
 
 STEPS, GUIDANCE = 25, 4.0
 
-# Held out: no training prompt names these scenes or this accessory.
+# Held out: no photo shows these scenes, and no training prompt names them or the hat.
 EDITS: tuple[tuple[str, str, str], ...] = (
     ("a {} in the jungle", "scene", "jungle"),
-    ("a {} in the snow", "scene", "snow"),
-    ("a {} on the beach", "scene", "beach"),
+    ("photo of a {} swimming in a pool", "scene", "water"),
+    ("a {} on top of green grass with sunflowers around it", "scene", "sunflowers"),
     ("a {} wearing a hat", "accessory", "hat"),
 )
 _NEIGHBOURS = ("dog", "duck", "car", "house", "teapot", "chair", "boot", "flower")

@@ -1,6 +1,6 @@
 """Epsilon-drift: how far the tuned model's noise prediction is from the base's (METHOD 10).
 
-    mean over prompts p, timesteps t and latents x_t of || eps_th(x_t, t, p) - eps_0(x_t, t, p) ||^2,
+    mean over prompts p, timesteps t, latents x_t of || eps_th(x_t, t, p) - eps_0(x_t, t, p) ||^2,
     per latent number
 
 No sampling noise: both models see the very same x_t, so the base against itself gives exactly 0.

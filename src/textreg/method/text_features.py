@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,8 @@ def tokenize(tokenizer: Any, prompts: list[str], identifier_id: int | None, noun
     An identifier that the noun does not directly follow stays visible: its row is plainly causal.
 
     Raises:
-        ValueError: the identifier of a prompt was cut off at the model's length.
+        ValueError: the identifier of a prompt was cut off at the model's length, or is found inside
+            another word.
     """
     encoded = tokenizer(
         prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True
@@ -41,7 +43,14 @@ def tokenize(tokenizer: Any, prompts: list[str], identifier_id: int | None, noun
     where = ids == identifier_id if identifier_id is not None else torch.zeros_like(ids).bool()
     if identifier_id is not None:
         word = tokenizer.convert_ids_to_tokens(identifier_id)
+        # A tokenizer takes an added word out of the middle of others: "oto" would split "photo".
+        inside = re.compile(rf"(?<=\w)(?=\w){re.escape(word)}|{re.escape(word)}(?<=\w)(?=\w)")
         for prompt, row in zip(prompts, where, strict=True):
+            if inside.search(prompt.lower()):
+                raise ValueError(
+                    f"identifier {word!r} is part of another word in {prompt!r}; "
+                    "choose a word in angle brackets, like '<krk1>'"
+                )
             if prompt.lower().count(word) != int(row.sum()):
                 raise ValueError(
                     f"prompt is longer than the {ids.shape[1]} tokens this base reads; "
