@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from random_base import write_base
 
+from textreg.backbone import Backbone, load
+
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -25,3 +27,14 @@ def cat_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = np.random.default_rng(n).integers(0, 256, (48, 40, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{n:02}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def backbone(tiny_base: Path) -> Backbone:
+    return load(str(tiny_base), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def backbone64(tiny_base: Path) -> Backbone:
+    """In float64, where equal mathematics is equal to twelve digits."""
+    return load(str(tiny_base), device="cpu", dtype="fp64")

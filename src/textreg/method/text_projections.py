@@ -20,7 +20,7 @@ _PROJECTION = re.compile(r"attn2\.to_[kv]$")
 
 
 class LowRankEdit(nn.Module):
-    """The edit dW_m = s B_m A_m for every projection m and concept n; B, so dW, starts at 0.
+    """The edit dW_m = s B_m A_m of every projection m and concept n; B, and so dW, starts at 0.
 
     `down` holds A, [N, M, r, d]; `up` holds B by output width, so that one product serves every
     projection of that width, [N, projections of that width, o, r]; `places` says where projection

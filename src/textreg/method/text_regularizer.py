@@ -15,7 +15,7 @@ from textreg.method.text_projections import LowRankEdit, TextProjections
 
 
 def _edit_norms(edit: LowRankEdit, features: Tensor) -> Tensor:
-    """R_m of every prompt and projection, [N, S, M]; its gradient at dW = 0 is 0, not NaN."""
+    """R_m of every prompt and projection, [N, S, M]; the gradient at dW = 0 is 0, not NaN."""
     return torch.stack([torch.linalg.vector_norm(e, dim=(-2, -1)) for e in edit(features)], dim=-1)
 
 
