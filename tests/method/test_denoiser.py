@@ -1,0 +1,176 @@
+"""Keys and values from outside against the UNet that computes them itself, in float64."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from peft import LoraConfig
+from random_base import _TINY
+from torch import Tensor, nn
+
+from textreg.method import denoiser as denoiser_module
+from textreg.method.denoiser import Denoiser, freeze
+from textreg.method.text_projections import LowRankEdit, TextProjections
+
+RANK, SCALE = 3, 0.5
+EXACT = {"rtol": 1e-10, "atol": 1e-12}
+LAST: dict[str, Any] = {"dtype": torch.float64}
+
+
+@pytest.fixture(scope="module")
+def unet() -> Any:
+    torch.manual_seed(0)
+    return freeze(UNet2DConditionModel(**_TINY["unet"]).double())
+
+
+@pytest.fixture(scope="module")
+def denoiser(unet: Any) -> Denoiser:
+    return Denoiser(deepcopy(unet))
+
+
+@pytest.fixture(scope="module")
+def projections(unet: Any) -> TextProjections:
+    return TextProjections.from_denoiser(unet, torch.float64)
+
+
+@pytest.fixture
+def random() -> Iterator[torch.Generator]:
+    return torch.Generator().manual_seed(0)
+
+
+def inputs(random: torch.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x_t, t and text features."""
+    x_t = torch.randn(batch, 4, 8, 8, generator=random, **LAST)
+    t = torch.randint(1000, (batch,), generator=random)
+    return x_t, t, torch.randn(batch, 9, 64, generator=random, **LAST)
+
+
+def random_edit(
+    projections: TextProjections, random: torch.Generator, concepts: int = 1
+) -> LowRankEdit:
+    edit = projections.new_edit(RANK, concepts, SCALE)
+    with torch.no_grad():
+        for parameter in edit.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=random, **LAST))
+    return edit
+
+
+def test_same_output_and_same_gradient_of_the_text(
+    unet: Any, denoiser: Denoiser, projections: TextProjections, random: torch.Generator
+) -> None:
+    x_t, t, text = inputs(random, 2)
+    ours, plain = text.clone().requires_grad_(), text.clone().requires_grad_()
+    outside = denoiser(x_t, t, projections(ours[:, None]))
+    inside = unet(x_t, t, plain, return_dict=False)[0]
+    torch.testing.assert_close(outside, inside, **EXACT)
+    push = torch.randn(inside.shape, generator=random, **LAST)
+    (outside * push).sum().backward()
+    (inside * push).sum().backward()
+    assert plain.grad is not None
+    assert plain.grad.norm() > 1e-3
+    torch.testing.assert_close(ours.grad, plain.grad, **EXACT)
+
+
+def lora_in(unet: Any, edit: LowRankEdit, names: tuple[str, ...]) -> dict[str, Any]:
+    """The same edit as peft's LoRA inside a copy of the UNet; its layers by name."""
+    unet.add_adapter(
+        LoraConfig(r=RANK, lora_alpha=SCALE * RANK, target_modules=list(names), bias="none")
+    )
+    unet.double()
+    layers = {name: unet.get_submodule(name) for name in names}
+    for (name, layer), (down, up) in zip(layers.items(), edit.factors(0), strict=True):
+        assert layer.scaling["default"] == SCALE, name
+        with torch.no_grad():
+            layer.lora_A["default"].weight.copy_(down)
+            layer.lora_B["default"].weight.copy_(up / SCALE)
+    return layers
+
+
+def test_same_output_and_gradients_as_a_lora_inside(
+    unet: Any, denoiser: Denoiser, projections: TextProjections, random: torch.Generator
+) -> None:
+    x_t, t, text = inputs(random, 2)
+    edit = random_edit(projections, random)
+    inside_unet = deepcopy(unet)
+    layers = lora_in(inside_unet, edit, projections.names)
+    outside = denoiser(x_t, t, projections.with_edit(edit)(text[None]))
+    inside = inside_unet(x_t, t, text, return_dict=False)[0]
+    base = unet(x_t, t, text, return_dict=False)[0]
+    assert (inside - base).norm() > 0.01 * base.norm()
+    torch.testing.assert_close(outside, inside, **EXACT)
+    outside.square().sum().backward()
+    inside.square().sum().backward()
+    down_grad = edit.down.grad
+    assert down_grad is not None
+    for m, ((width, place), layer) in enumerate(zip(edit.places, layers.values(), strict=True)):
+        up_grad = edit.up[str(width)].grad
+        assert up_grad is not None
+        assert up_grad[0, place].norm() > 0
+        torch.testing.assert_close(down_grad[0, m], layer.lora_A["default"].weight.grad, **EXACT)
+        torch.testing.assert_close(up_grad[0, place], layer.lora_B["default"].weight.grad, **EXACT)
+
+
+def test_zero_edit_is_the_base_bit_by_bit(
+    denoiser: Denoiser, projections: TextProjections, random: torch.Generator
+) -> None:
+    x_t, t, text = inputs(random, 2)
+    edit = projections.new_edit(RANK)
+    edit.initialise([random])
+    with torch.no_grad():
+        edited = denoiser(x_t, t, projections.with_edit(edit)(text[None]))
+        assert torch.equal(edited, denoiser(x_t, t, projections(text[None])))
+
+
+def test_concepts_in_one_call_are_each_alone(
+    denoiser: Denoiser, projections: TextProjections, random: torch.Generator
+) -> None:
+    concepts, samples = 3, 2
+    x_t, t, text = inputs(random, concepts * samples)
+    edit = random_edit(projections, random, concepts)
+    features = text.unflatten(0, (concepts, samples))
+    with torch.no_grad():
+        together = denoiser(x_t, t, projections.with_edit(edit)(features))
+        for n in range(concepts):
+            own = slice(n * samples, (n + 1) * samples)
+            single = projections.new_edit(RANK)
+            single.load_factors(0, edit.factors(n))
+            alone = denoiser(x_t[own], t[own], projections.with_edit(single)(features[n : n + 1]))
+            torch.testing.assert_close(together[own], alone, **EXACT)
+
+
+def test_fused_attention_is_the_plain_products(
+    denoiser: Denoiser,
+    projections: TextProjections,
+    random: torch.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x_t, t, text = inputs(random, 1)
+    with torch.no_grad():
+        plain = denoiser(x_t, t, projections(text[None]))
+        monkeypatch.setattr(denoiser_module, "_FUSED_FROM", 0)
+        fused = denoiser(x_t, t, projections(text[None]))
+    torch.testing.assert_close(fused, plain, **EXACT)
+
+
+def test_the_text_argument_is_not_read(
+    denoiser: Denoiser, projections: TextProjections, random: torch.Generator
+) -> None:
+    x_t, t, text = inputs(random, 1)
+    with pytest.raises(ValueError, match="keys and values from outside"):
+        denoiser.unet(x_t, t, text)
+
+
+def test_attention_that_normalises_is_refused(unet: Any) -> None:
+    other = deepcopy(unet)
+    other.mid_block.attentions[0].transformer_blocks[0].attn2.norm_q = nn.LayerNorm(8)
+    with pytest.raises(ValueError, match=r"mid_block.*attn2 .*normalises its queries"):
+        Denoiser(other)
+
+
+def test_frozen_means_no_gradient_and_no_dropout() -> None:
+    module = freeze(nn.Sequential(nn.Linear(2, 2), nn.Dropout()))
+    assert not module.training
+    assert not any(p.requires_grad for p in module.parameters())

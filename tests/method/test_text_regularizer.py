@@ -1,0 +1,198 @@
+"""The two terms against loops that form dW; gradients; the squared form; hard mode (METHOD 4-5)."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from textreg.method.text_projections import LowRankEdit, TextProjections
+from textreg.method.text_regularizer import (
+    class_prior_loss,
+    edit_energy,
+    edit_prior_loss,
+    gram,
+    pinned_basis,
+    project_out,
+    squared_prior_loss,
+)
+
+# K, V alternate; two widths, so that the grouping of `up` matters.
+WIDTHS = (3, 3, 5, 5, 3, 3)
+D, RANK, SCALE = 7, 2, 0.5
+DOUBLE = torch.float64
+
+
+def random_tensor(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+def with_edit(concepts: int = 2, *, zero: bool = False) -> tuple[TextProjections, LowRankEdit]:
+    names = [f"{m // 2}.attn2.{'to_v' if m % 2 else 'to_k'}" for m in range(len(WIDTHS))]
+    projections = TextProjections(names, WIDTHS, random_tensor(sum(WIDTHS), D))
+    edit = projections.new_edit(RANK, concepts, SCALE)
+    with torch.no_grad():
+        edit.down.copy_(random_tensor(*edit.down.shape, seed=1))
+        for up in edit.up.values():
+            up.copy_(0 * up if zero else random_tensor(*up.shape, seed=up.shape[2]))
+    return projections.with_edit(edit), edit
+
+
+def weight_change(edit: LowRankEdit, concept: int, m: int) -> Tensor:
+    """dW_m = s B_m A_m, formed."""
+    width, place = edit.places[m]
+    return SCALE * edit.up[str(width)][concept, place] @ edit.down[concept, m]
+
+
+def slow_term(edit: LowRankEdit, features: Tensor, *, keys_only: bool, power: int = 1) -> Tensor:
+    """The mean of ||dW_m c^T||^power over prompts and projections, one after the other."""
+    means = []
+    for n in range(len(features)):
+        values = []
+        for prompt in features[n]:
+            for m in range(0, len(WIDTHS), 2 if keys_only else 1):
+                change = weight_change(edit, n, m)
+                total = sum(float((change @ row).square().sum().detach()) for row in prompt)
+                values.append(total ** (power / 2))
+        means.append(sum(values) / len(values))
+    return torch.tensor(means, dtype=DOUBLE)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_terms_are_the_slow_loops(samples: int) -> None:
+    projections, edit = with_edit()
+    features = random_tensor(2, samples, 4, D, seed=2)
+    torch.testing.assert_close(
+        class_prior_loss(projections, features), slow_term(edit, features, keys_only=False)
+    )
+    torch.testing.assert_close(
+        edit_prior_loss(projections, features), slow_term(edit, features, keys_only=True)
+    )
+
+
+def test_concepts_do_not_mix() -> None:
+    projections, _ = with_edit()
+    features = random_tensor(2, 1, 4, D, seed=2)
+    before = class_prior_loss(projections, features)
+    features[1] *= 5
+    after = class_prior_loss(projections, features)
+    torch.testing.assert_close(after, before * torch.tensor([1, 5], dtype=DOUBLE))
+
+
+@pytest.mark.parametrize("term", [class_prior_loss, edit_prior_loss])
+def test_gradient_at_the_zero_edit_is_zero_not_nan(term: object) -> None:
+    projections, edit = with_edit(zero=True)
+    assert callable(term)
+    loss = term(projections, random_tensor(2, 2, 4, D))
+    assert torch.equal(loss, torch.zeros(2, dtype=DOUBLE))
+    loss.sum().backward()
+    for name, parameter in edit.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.equal(parameter.grad, torch.zeros_like(parameter)), name
+
+
+@pytest.mark.parametrize("keys_only", [False, True])
+def test_squared_gradient_at_the_zero_edit_is_zero(keys_only: bool) -> None:
+    projections, edit = with_edit(zero=True)
+    pooled = gram(random_tensor(2, 3, 4, D))
+    squared_prior_loss(projections, pooled, keys_only=keys_only).sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in edit.parameters())
+
+
+def test_gradients_away_from_zero_are_the_derivatives() -> None:
+    projections, edit = with_edit()
+    features = random_tensor(2, 2, 4, D, seed=2)
+    pooled = gram(features)
+
+    def terms(*_: Tensor) -> tuple[Tensor, ...]:
+        return (
+            class_prior_loss(projections, features),
+            edit_prior_loss(projections, features),
+            squared_prior_loss(projections, pooled, keys_only=False),
+            squared_prior_loss(projections, pooled, keys_only=True),
+        )
+
+    assert torch.autograd.gradcheck(terms, tuple(edit.parameters()), fast_mode=True)
+
+
+@pytest.mark.parametrize("form", ["norm", "squared"])
+def test_edit_prior_gives_values_no_gradient(form: str) -> None:
+    projections, edit = with_edit()
+    features = random_tensor(2, 2, 4, D, seed=2)
+    if form == "norm":
+        edit_prior_loss(projections, features).sum().backward()
+    else:
+        squared_prior_loss(projections, gram(features), keys_only=True).sum().backward()
+    assert edit.down.grad is not None
+    for m, (width, place) in enumerate(edit.places):
+        up_grad = edit.up[str(width)].grad
+        assert up_grad is not None
+        is_value = m % 2 == 1
+        assert bool((edit.down.grad[:, m] == 0).all()) is is_value
+        assert bool((up_grad[:, place] == 0).all()) is is_value
+
+
+@pytest.mark.parametrize("keys_only", [False, True])
+def test_squared_form_is_the_mean_of_the_squared_norms(keys_only: bool) -> None:
+    projections, edit = with_edit()
+    pool = random_tensor(2, 5, 4, D, seed=3)
+    torch.testing.assert_close(
+        squared_prior_loss(projections, gram(pool), keys_only=keys_only),
+        slow_term(edit, pool, keys_only=keys_only, power=2),
+    )
+
+
+def test_gram_is_the_weighted_sum_of_outer_products() -> None:
+    pool, weights = random_tensor(2, 3, 4, D), torch.tensor([0.5, 0.3, 0.2], dtype=DOUBLE)
+    by_hand = torch.zeros(2, D, D, dtype=DOUBLE)
+    for n in range(2):
+        for p in range(3):
+            for row in pool[n, p]:
+                by_hand[n] += weights[p] * torch.outer(row, row)
+    torch.testing.assert_close(gram(pool, weights), by_hand)
+
+
+def test_energy_is_the_squared_norm_of_each_projection() -> None:
+    _, edit = with_edit()
+    pool = random_tensor(2, 1, 4, D)
+    energy = edit_energy(edit, gram(pool))
+    for n in range(2):
+        for m in range(len(WIDTHS)):
+            wanted = (weight_change(edit, n, m) @ pool[n, 0].T).square().sum()
+            torch.testing.assert_close(energy[n, m], wanted)
+
+
+def test_nothing_to_regularise_without_an_edit() -> None:
+    projections, _ = with_edit()
+    bare = TextProjections(projections.names, projections.widths, projections.weight)
+    with pytest.raises(ValueError, match=r"set projections\.edit first"):
+        class_prior_loss(bare, random_tensor(1, 1, 4, D))
+
+
+def test_basis_spans_exactly_the_rows() -> None:
+    rows = random_tensor(3, D)
+    features = torch.cat([rows, rows[:2] * 2, rows[:1] + rows[1:2]]).reshape(2, 3, D)
+    basis = pinned_basis(features)
+    assert basis.shape == (D, 3)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(3, dtype=DOUBLE))
+    torch.testing.assert_close(rows @ basis @ basis.T, rows)
+
+
+def test_a_direction_however_weak_is_pinned() -> None:
+    rows = torch.eye(D, dtype=DOUBLE)[:3] * torch.tensor([[1.0], [1e-5], [1e-9]], dtype=DOUBLE)
+    assert pinned_basis(rows[None]).shape == (D, 3)
+
+
+def test_projecting_out_holds_the_pinned_rows_and_nothing_else() -> None:
+    projections, edit = with_edit()
+    pinned, free = random_tensor(1, 1, 3, D), random_tensor(1, 1, 3, D, seed=5)
+    basis = pinned_basis(pinned)
+    other = edit.down[1].clone()
+    project_out(edit, 0, basis)
+    once = edit.down.detach().clone()
+    assert torch.equal(edit.down[1], other)
+    both = class_prior_loss(projections, torch.cat([pinned, pinned]))
+    assert both[0] < 1e-14
+    assert both[1] > 1e-2
+    assert class_prior_loss(projections, torch.cat([free, free]))[0] > 1e-2
+    torch.testing.assert_close(once[0], once[0] @ (torch.eye(D, dtype=DOUBLE) - basis @ basis.T))
+    project_out(edit, 0, basis)
+    torch.testing.assert_close(edit.down.detach(), once, rtol=0, atol=1e-15)
