@@ -59,7 +59,7 @@ class RunFolder:
             UserError: the folder cannot be written, is in use, or holds another run.
         """
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a+")
         except OSError as error:
             raise UserError(
@@ -67,7 +67,7 @@ class RunFolder:
             ) from None
         with lock:
             self._lock(lock)
-            self._claim(pictures)
+            self._refuse_another(pictures)
             yield
 
     def _lock(self, lock: Any) -> None:
@@ -80,18 +80,23 @@ class RunFolder:
         lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}\n")
         lock.flush()
 
-    def _claim(self, pictures: dict[str, list[str]]) -> None:
-        """Write run.yaml, or refuse a folder that another run, or something else, fills."""
+    def _refuse_another(self, pictures: dict[str, list[str]]) -> None:
+        """Refuse a folder that another run, or something else, fills."""
         if (self.path / "run.yaml").is_file():
             if differences := self._differences(pictures):
                 raise UserError(
                     f"{self.path} holds another run: {'; '.join(differences)}. "
                     "Choose another --out, or delete that folder to start over"
                 )
+        elif others := sorted(p.name for p in self.path.iterdir() if p.name != ".lock"):
+            raise UserError(
+                f"{self.path}: is no run's folder and not empty ({others[0]}); choose another --out"
+            )
+
+    def claim(self, pictures: dict[str, list[str]]) -> None:
+        """Write run.yaml and environment.json once nothing can refuse the run any more."""
+        if (self.path / "run.yaml").is_file():
             return
-        others = [p.name for p in self.path.iterdir() if p.name not in (".lock", "checkpoints")]
-        if "pytorch_lora_weights.safetensors" in others:
-            raise UserError(f"{self.path}: holds an adapter but no run.yaml; choose another --out")
         record = {"run": plain(self.run), "pictures": pictures}
         publish(self.path / "run.yaml", yaml.safe_dump(record, sort_keys=False).encode())
         publish(self.path / "environment.json", json.dumps(environment(), indent=2).encode())
@@ -103,7 +108,10 @@ class RunFolder:
         lines = [
             f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
             for key in sorted(there.keys() | here.keys())
-            if there.get(key) != here.get(key) and key.split(".")[0] in keys
+            if there.get(key) != here.get(key)
+            and key.split(".")[0] in keys
+            # The same pictures may be named by another path; their hashes are compared below.
+            and not key.endswith(".images")
         ]
         if pictures is not None and record.get("pictures") != pictures and not lines:
             lines.append("the pictures have changed since")

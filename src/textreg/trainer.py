@@ -311,6 +311,7 @@ def trainings(
             run.base, revision=run.revision, device=run.device, dtype=run.dtype
         )
         training = Training(run, backbone, folders)
+        place.claim(hashes)
         saved = _resume(training, place)
         try:
             if with_start:

@@ -1,0 +1,158 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from textreg.cli import main
+
+
+def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    try:
+        code = main(words)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train", "the following arguments are required: IMAGES"),
+        ("train here --rnk 3", "unknown flag --rnk; did you mean --rank?"),
+        ("train nowhere --noun cat", "nowhere"),
+        ("train {cat} --noun cat --identifier <KRK1>", "not lower case"),
+        ("train {cat} --identifier cat", "already a token"),
+        ("train {cat} --identifier dog", "already a token"),
+        ("train {cat} --rank 1000", "rank 1000 is too large"),
+        ("train {cat} --rank 0", "--rank is 0"),
+        ("train {cat} --rank -1", "not a whole number"),
+        ("train {cat} --resolution 100", "multiple of"),
+        ("train {cat} --preset orginal", "did you mean original?"),
+        ("train {cat} --base {cat}", "model_index.json"),
+        ("train {cat} --base no-such-base", "no base 'no-such-base'"),
+        ("train {cat} --out /proc/nowhere", "/proc/nowhere"),
+        ("train {cat} --out {cat}", "is no run's folder and not empty (00.png)"),
+        ("train {cat} {cat}", "share the folder name"),
+        ("sample", "nothing to draw"),
+        ("sample nowhere --prompt x", "nowhere: no such run"),
+        ("sample --prompt x --num-images 0", "--num-images is 0"),
+        ("sample --prompt-file nowhere.txt", "nowhere.txt"),
+        ("check nowhere", "nowhere"),
+        ("demo --images nowhere", "nowhere"),
+        ("frobnicate", "invalid choice"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tiny_base: Path,
+    cat_pictures: Path,
+    words: str,
+    message: str,
+) -> None:
+    given = words.format(cat=cat_pictures).split(" ")
+    if given[0] in ("train", "sample"):
+        given += [] if "--base" in given else ["--base", str(tiny_base)]
+        given += [] if "--out" in given else ["--out", str(tmp_path / "out")]
+    code, _, err = outcome(capsys, *given)
+    last = err.strip().splitlines()[-1]
+    assert code == 2
+    assert message in last
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("out/*.safetensors"))
+
+
+def test_the_main_job(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_base: Path, cat_pictures: Path
+) -> None:
+    run = tmp_path / "run"
+    train = ["train", str(cat_pictures), "--base", str(tiny_base), "--out", str(run)]
+    train += ["--inversion-steps", "3", "--tuning-steps", "3", "--rank", "2"]
+    code, out, _ = outcome(capsys, *train)
+    assert code == 0
+    assert 'learned "<krk1> cat"' in out
+    assert {p.name for p in run.iterdir()} == {
+        ".lock",
+        "README.md",
+        "checkpoints",
+        "environment.json",
+        "image_0.png",
+        "image_1.png",
+        "image_2.png",
+        "image_3.png",
+        "learned_embeds.safetensors",
+        "metrics.jsonl",
+        "pytorch_lora_weights.safetensors",
+        "run.yaml",
+    }
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+    code, out, _ = outcome(capsys, *train)
+    assert code == 0
+    assert "this run is finished" in out
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+    code, _, err = outcome(capsys, *train[:-1], "4")
+    assert code == 2
+    assert "tuning.rank is 2 there, 4 here" in err
+
+    sample = ["sample", str(run), "--prompt", "a <krk1> cat", "--num-images", "2", "--steps", "2"]
+    code, out, _ = outcome(capsys, *sample)
+    assert code == 0
+    names = ["00000_a_krk1_cat.png", "00001_a_krk1_cat.png", "grid_00000.png", "samples.jsonl"]
+    assert sorted(p.name for p in (run / "samples").iterdir()) == names
+    # Nothing is overwritten: a second call goes on numbering.
+    outcome(capsys, *sample, "--seed", "7")
+    lines = [json.loads(x) for x in (run / "samples/samples.jsonl").read_text().splitlines()]
+    assert [line["seed"] for line in lines] == [0, 1, 7, 8]
+    assert len(list((run / "samples").glob("*.png"))) == 6
+
+
+def test_several_concepts_in_one_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_base: Path, cat_pictures: Path
+) -> None:
+    other = tmp_path / "dog"
+    other.symlink_to(cat_pictures)
+    code, _, _ = outcome(
+        capsys, "train", str(cat_pictures), str(other), "--base", str(tiny_base), "--out",
+        str(tmp_path / "shelf"), "--inversion-steps", "1", "--tuning-steps", "1",
+    )  # fmt: skip
+    assert code == 0
+    for name, word in (("cat", "<krk1> cat"), ("dog", "<krk2> dog")):
+        assert f"`{word}`" in (tmp_path / "shelf" / name / "README.md").read_text()
+
+
+def test_help_is_instant_because_it_imports_no_torch() -> None:
+    program = (
+        "import sys; from textreg.cli import parser; parser().format_help();"
+        "print(sorted({'torch', 'numpy', 'pydantic', 'diffusers'} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert said.stdout == b"[]\n"
+
+
+def test_flags_are_frozen() -> None:
+    """Adding a flag is a decision: this list is changed with it."""
+    from textreg.cli import parser
+
+    verbs = parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    flags = {
+        name: sorted(f for action in verb._actions for f in action.option_strings if f != "-h")
+        for name, verb in verbs.items()
+    }
+    assert flags == {
+        "train": sorted(
+            "--help --noun --identifier --property --preset --config --out --base --prior "
+            "--inversion-steps --tuning-steps --rank --resolution --seed --device --dtype".split()
+        ),
+        "sample": sorted(
+            "--help --prompt --prompt-file --num-images --out --seed --steps --guidance --sampler "
+            "--negative-prompt --batch-size --base --device --dtype --resolution".split()
+        ),
+        "check": ["--help", "--json"],
+        "demo": ["--help", "--images", "--noun", "--out", "--seed"],
+        "toyland": ["--help"],
+    }

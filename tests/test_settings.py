@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from textreg.config import Run
+from textreg.errors import UserError
+from textreg.settings import build_run
+
+FLAGS = {"concepts": [{"images": "data/cat", "noun": "cat"}], "out": "runs/cat", "base": "b/c"}
+
+
+def file_with(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_precedence_is_preset_file_flags(tmp_path: Path) -> None:
+    file = file_with(tmp_path, "textreg: {edit_weight: 0.5}\ntuning: {rank: 3, steps: 7}\n")
+    run = build_run(FLAGS | {"tuning.rank": 2}, preset="original", file=file)
+    assert run.textreg.class_templates == "one"  # preset
+    assert run.textreg.edit_weight == 0.5  # file over preset
+    assert run.tuning.steps == 7
+    assert run.tuning.rank == 2  # flag over file
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tunning: {rank: 3}", "unknown key tunning; did you mean tuning?"),
+        ("tuning: {rnk: 3}", "unknown key tuning.rnk; did you mean rank?"),
+        ("concepts: [{images: x, noun: y, identifer: z}]", "did you mean identifier?"),
+        ("tuning: {rank: many}", "tuning.rank is 'many'"),
+        ("prior: ewc", "prior is 'ewc'"),
+        ("tuning: {rank: 0}", "--rank is 0; it must be at least 1"),
+        ("mask: {ratio: 1.5}", "mask.ratio is 1.5"),
+        ("- 1", "must hold keys"),
+        ("a: [", "not readable as YAML"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:
+    flags = {k: v for k, v in FLAGS.items() if k not in text}
+    with pytest.raises(UserError) as caught:
+        build_run(flags, file=file_with(tmp_path, text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_record_is_a_settings_file(tmp_path: Path) -> None:
+    import yaml
+
+    from textreg.config import plain
+
+    run = build_run(FLAGS | {"tuning.rank": 5}, preset="original")
+    record = file_with(tmp_path, yaml.safe_dump({"run": plain(run), "pictures": {}}))
+    assert build_run({}, file=record) == run
+
+
+def test_a_base_brings_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "textreg.yaml").write_text("tuning: {rank: 4}")
+    flags = FLAGS | {"base": str(tmp_path)}
+    assert build_run(flags).tuning.rank == 4
+    assert (
+        build_run(flags, preset="textreg").tuning.rank
+        == Run.__dataclass_fields__["tuning"].default_factory().rank
+    )
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(UserError, match="did you mean original"):
+        build_run(FLAGS, preset="orginal")
