@@ -224,7 +224,7 @@ def _scheduler(folder: Path) -> Any:
 
 
 def _from_hub(source: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import is_offline_mode, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = ["model_index.json", "scheduler/*", "tokenizer/*"]
@@ -244,7 +244,7 @@ def _from_hub(source: str, revision: str | None) -> Path:
     except LocalEntryNotFoundError:
         pass
     missing = f"base {source!r}: no such folder here, not in the hub's cache, "
-    if not _reachable("huggingface.co"):
+    if is_offline_mode() or not _reachable("huggingface.co"):
         raise UserError(missing + "and the hub cannot be reached; give a local diffusers folder")
     try:
         return Path(snapshot_download(source, **options))
