@@ -145,12 +145,43 @@ def test_flags_are_frozen() -> None:
     }
     assert flags == {
         "train": sorted(
-            "--help --noun --identifier --property --preset --config --out --base --prior "
-            "--inversion-steps --tuning-steps --rank --resolution --seed --device --dtype".split()
+            [
+                "--help",
+                "--noun",
+                "--identifier",
+                "--property",
+                "--preset",
+                "--config",
+                "--out",
+                "--base",
+                "--prior",
+                "--inversion-steps",
+                "--tuning-steps",
+                "--rank",
+                "--resolution",
+                "--seed",
+                "--device",
+                "--dtype",
+            ]
         ),
         "sample": sorted(
-            "--help --prompt --prompt-file --num-images --out --seed --steps --guidance --sampler "
-            "--negative-prompt --batch-size --base --device --dtype --resolution".split()
+            [
+                "--help",
+                "--prompt",
+                "--prompt-file",
+                "--num-images",
+                "--out",
+                "--seed",
+                "--steps",
+                "--guidance",
+                "--sampler",
+                "--negative-prompt",
+                "--batch-size",
+                "--base",
+                "--device",
+                "--dtype",
+                "--resolution",
+            ]
         ),
         "check": ["--help", "--json"],
         "demo": ["--help", "--images", "--noun", "--out", "--seed"],

@@ -58,6 +58,7 @@ class RunFolder:
         Raises:
             UserError: the folder cannot be written, is in use, or holds another run.
         """
+        self._refuse_another(pictures)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a+")
@@ -67,7 +68,6 @@ class RunFolder:
             ) from None
         with lock:
             self._lock(lock)
-            self._refuse_another(pictures)
             yield
 
     def _lock(self, lock: Any) -> None:
@@ -88,7 +88,9 @@ class RunFolder:
                     f"{self.path} holds another run: {'; '.join(differences)}. "
                     "Choose another --out, or delete that folder to start over"
                 )
-        elif others := sorted(p.name for p in self.path.iterdir() if p.name != ".lock"):
+        elif self.path.is_dir() and (
+            others := sorted(p.name for p in self.path.iterdir() if p.name != ".lock")
+        ):
             raise UserError(
                 f"{self.path}: is no run's folder and not empty ({others[0]}); choose another --out"
             )
