@@ -15,6 +15,7 @@ from torch import Tensor
 from textreg.errors import UserError
 
 _KEEP = 2
+_NAMES = "[01]-[0-9]*.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +63,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "stage": str(checkpoint.stage),
         "step": str(checkpoint.step),
         "digest": checkpoint.digest,
-        "sha256": _content_hash(tensors),
     }
+    metadata["sha256"] = _content_hash(metadata, tensors)
     path = folder / f"{checkpoint.stage}-{checkpoint.step:07d}.safetensors"
     publish(path, save(tensors, {"textreg.checkpoint": json.dumps(metadata)}))
-    for old in sorted(folder.glob("*.safetensors"))[:-_KEEP]:
+    for old in sorted(folder.glob(_NAMES))[:-_KEEP]:
         old.unlink()
     return path
 
@@ -76,11 +77,11 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     damaged: list[str] = []
     for leftover in folder.glob(".*.partial"):
         leftover.unlink()
-    for path in sorted(folder.glob("*.safetensors"), reverse=True):
+    for path in sorted(folder.glob(_NAMES), reverse=True):
         try:
             return _read(path), damaged
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            damaged.append(f"{path}: damaged ({error}); using the one before it")
+        except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+            damaged.append(f"{path}: damaged ({error}); going on from before it")
     return None, damaged
 
 
@@ -88,7 +89,7 @@ def _read(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
         metadata = json.loads((file.metadata() or {})["textreg.checkpoint"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if metadata["sha256"] != _content_hash(tensors):
+    if metadata.pop("sha256") != _content_hash(metadata, tensors):
         raise ValueError("checksum differs")
     return Checkpoint(
         stage=int(metadata["stage"]),
@@ -98,9 +99,10 @@ def _read(path: Path) -> Checkpoint:
     )
 
 
-def _content_hash(tensors: dict[str, Tensor]) -> str:
-    total = hashlib.sha256()
+def _content_hash(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """Of everything that a checkpoint says; a step number read wrong would be believed."""
+    total = hashlib.sha256(repr(sorted(metadata.items())).encode())
     for name in sorted(tensors):
-        total.update(name.encode())
+        total.update(repr((name, tensors[name].dtype, tuple(tensors[name].shape))).encode())
         total.update(tensors[name].numpy().tobytes())
     return total.hexdigest()

@@ -32,7 +32,7 @@ class Concept:
     @property
     def name(self) -> str:
         """The folder's name: the concept's name in files and in the random streams."""
-        return self.images.resolve().name if str(self.images) in (".", "") else self.images.name
+        return self.images.resolve().name if self.images.name in ("", "..") else self.images.name
 
     @property
     def words(self) -> str:

@@ -20,7 +20,7 @@ from textreg.errors import UserError
 from textreg.method.identifier import initial_vector, pull_norm
 from textreg.method.text_features import Tokens, encode_tokens
 from textreg.method.text_projections import TextProjections
-from textreg.priors import Penalty, prior_of
+from textreg.priors import Penalty, Prior
 from textreg.prompts import instance_templates
 from textreg.randomness import Draws, generator
 
@@ -132,6 +132,7 @@ class TuningStage:
         texts: Sequence[ConceptTexts],
         vectors: Tensor,
         projections: TextProjections,
+        prior: Prior,
     ):
         self.settings = run.tuning
         self.max_grad_norm = run.tuning.max_grad_norm
@@ -148,7 +149,7 @@ class TuningStage:
             )
             for t, v in zip(texts, vectors, strict=True)
         ]
-        self._prior = prior_of(run)
+        self._prior = prior
         self._prior.setup(texts, vectors, projections)
 
     def parameters(self) -> dict[str, nn.Parameter]:

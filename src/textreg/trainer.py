@@ -7,6 +7,7 @@ is saved, and the same call goes on from there.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from textreg.errors import UserError
 from textreg.latents import Latents
 from textreg.method.denoising import add_noise, loss_per_concept, target
 from textreg.pictures import Picture, read_checked
+from textreg.priors import prior_of
 from textreg.randomness import Draws
 from textreg.run_folder import RunFolder
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
@@ -76,18 +78,19 @@ class Training:
             raise UserError(f"--rank: {error}") from None
         self.inversion = InversionStage(run, self.texts)
         self.text_shift = TextShift(self.texts)
-        self.between_steps = True
+        self.prior = prior_of(run)
+        self.prior.prepare(self.texts, run.tuning.rank)
         self._enter(0)
 
     def _enter(self, index: int) -> None:
         """Begin a stage with a fresh optimiser."""
-        self.stage_index, self.step = index, 0
         if index == 0:
             self.stage: Stage = self.inversion
         else:
             self.projections = self.backbone.projections.with_edit(self.edit)
             vectors = self.inversion.vectors.detach()
-            self.stage = TuningStage(self.run, self.texts, vectors, self.projections)
+            self.stage = TuningStage(self.run, self.texts, vectors, self.projections, self.prior)
+        self.stage_index, self.step = index, 0
         settings = self.run.optimizer
         self.optimizer = torch.optim.AdamW(
             self.stage.parameters().values(),
@@ -113,20 +116,18 @@ class Training:
     def take_step(self) -> list[StepRecord]:
         """One update of every concept."""
         start = time.perf_counter()
-        self.between_steps = False
         rate = learning_rate(self.stage.settings, self.step)
         self.optimizer.param_groups[0]["lr"] = rate
         losses: dict[str, Tensor] = {}
         for micro in range(self.run.optimizer.accumulation):
             for name, value in self._backward(micro).items():
                 losses[name] = losses.get(name, 0) + value / self.run.optimizer.accumulation
-        self._refuse_non_finite(losses["total"])
+        self._refuse_non_finite("loss", losses["total"])
         self._clip()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.stage.after_step(rate)
         self.step += 1
-        self.between_steps = True
         return self._records(losses, rate, time.perf_counter() - start)
 
     def _backward(self, micro: int) -> dict[str, Tensor]:
@@ -163,21 +164,26 @@ class Training:
 
     @torch.no_grad()
     def _clip(self) -> None:
-        """Clip each concept's gradient by its own norm, never by the batch's."""
+        """Clip each concept's gradient by its own norm, never by the batch's.
+
+        Raises:
+            UserError: a gradient is not finite; the step is not taken.
+        """
+        grads = [p.grad for p in self.stage.parameters().values() if p.grad is not None]
+        norms = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+        self._refuse_non_finite("gradient", norms)
         most = self.stage.max_grad_norm
         if not most:
             return
-        grads = [p.grad for p in self.stage.parameters().values() if p.grad is not None]
-        norms = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
         factor = (most / (norms + 1e-6)).clamp(max=1)
         for g in grads:
             g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
 
-    def _refuse_non_finite(self, total: Tensor) -> None:
-        for concept, value in zip(self.run.concepts, total.tolist(), strict=True):
-            if not torch.isfinite(torch.tensor(value)):
+    def _refuse_non_finite(self, what: str, values: Tensor) -> None:
+        for concept, value in zip(self.run.concepts, values.tolist(), strict=True):
+            if not math.isfinite(value):
                 raise UserError(
-                    f"{concept.name}: the loss is not finite at {self.stage.name} step "
+                    f"{concept.name}: the {what} is not finite at {self.stage.name} step "
                     f"{self.step + 1}, so the step was not taken; try --dtype fp32 or a lower "
                     "learning rate"
                 )
@@ -313,6 +319,9 @@ def trainings(
         training = Training(run, backbone, folders)
         place.claim(hashes)
         saved = _resume(training, place)
+        # Whether state and metrics agree: only between two steps, never within one or within the
+        # change of stages, where an interrupt would leave half a state to save.
+        whole = False
         try:
             if with_start:
                 yield training, []
@@ -323,9 +332,12 @@ def trainings(
                     if training.global_step % run.save_steps == 0:
                         metrics.flush()
                         saved = _save(training, place)
+                    whole = True
                     yield training, records
+                    whole = False
+            whole = True
         finally:
-            if training.between_steps and saved != (training.stage_index, training.step):
+            if whole and saved != (training.stage_index, training.step):
                 _save(training, place)
         for concept, adapter in zip(run.concepts, training.adapters(), strict=True):
             adapter.save(place.concept_folder(concept.name))
@@ -342,6 +354,11 @@ def _resume(training: Training, place: RunFolder) -> tuple[int, int] | None:
     if checkpoint is None:
         place.truncate_metrics(0)
         return None
+    if checkpoint.digest != training.run.digest:
+        raise UserError(
+            f"{place.checkpoints}: belongs to another run; choose another --out, or delete that "
+            "folder to start over"
+        )
     training.restore(checkpoint)
     place.truncate_metrics(training.global_step)
     return checkpoint.stage, checkpoint.step

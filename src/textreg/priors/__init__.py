@@ -25,6 +25,14 @@ class Penalty:
 class Prior(Protocol):
     """What a prior may do in stage 2; each concept's randomness comes from its own draws."""
 
+    def prepare(self, texts: Sequence[ConceptTexts], rank: int) -> None:
+        """Refuse what cannot work, before anything trains.
+
+        Raises:
+            UserError: what to change.
+        """
+        ...
+
     def setup(
         self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
     ) -> None:

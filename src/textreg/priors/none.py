@@ -19,6 +19,9 @@ class NoPrior:
     def __init__(self, run: Run):
         pass
 
+    def prepare(self, texts: Sequence[ConceptTexts], rank: int) -> None:
+        """Nothing can go wrong."""
+
     def setup(
         self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
     ) -> None:

@@ -34,18 +34,30 @@ class TextRegPrior:
         self._settings = run.textreg
         self._mask_ratio = run.mask.ratio if run.mask.in_tuning else 0.0
 
-    def setup(
-        self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
-    ) -> None:
-        """Encode the pools, and in hard mode find the directions to pin.
+    def prepare(self, texts: Sequence[ConceptTexts], rank: int) -> None:
+        """Encode the class pools, and in hard mode find the directions to pin.
 
         Raises:
             UserError: hard mode would leave fewer directions than the edit's rank.
         """
+        pools = [class_prompts(t.concept, self._settings) for t in texts]
+        self._class = [t.features(pool, None) for t, pool in zip(texts, pools, strict=True)]
+        self._pinned = [pinned_basis(c) for c in self._class] if self._settings.hard else []
+        for basis in self._pinned:
+            free = basis.shape[0] - basis.shape[1]
+            if free < rank:
+                raise UserError(
+                    f"hard mode pins {basis.shape[1]} of this base's {basis.shape[0]} text "
+                    f"directions; the {free} left are fewer than --rank {rank}: hold fewer "
+                    "class prompts (textreg.class_templates: one) or lower --rank"
+                )
+
+    def setup(
+        self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
+    ) -> None:
+        """Encode the edit pools with the learned words, and bring the edit where it may be."""
         self._projections = projections
         settings = self._settings
-        pools = [class_prompts(t.concept, settings) for t in texts]
-        self._class = [t.features(pool, None) for t, pool in zip(texts, pools, strict=True)]
         edits = [t.fill(edit_templates(t.concept, settings.edit_prompts)) for t in texts]
         states = (False, True) if self._mask_ratio else (False,)
         self._edit = [
@@ -55,27 +67,14 @@ class TextRegPrior:
         if settings.form == "squared":
             self._class_gram = torch.cat([gram(c[None]) for c in self._class])
             self._edit_gram = torch.cat([self._pooled_edit(e) for e in self._edit])
-        self._pinned = [pinned_basis(c) for c in self._class] if settings.hard else []
-        self._refuse_too_many_pinned()
         self.after_step()
 
     def _pooled_edit(self, features: Tensor) -> Tensor:
         """G of one edit pool [P, mask states, T, d]: the expectation over prompts and draws."""
         rho = self._mask_ratio
         share = [1 - rho, rho] if features.shape[1] == 2 else [1.0]
-        weights = torch.tensor(share, device=features.device).repeat(len(features)) / len(features)
+        weights = features.new_tensor(share).repeat(len(features)) / len(features)
         return gram(features.flatten(0, 1)[None], weights)
-
-    def _refuse_too_many_pinned(self) -> None:
-        edit = self._projections.edit
-        for basis in self._pinned:
-            free = basis.shape[0] - basis.shape[1]
-            if edit is not None and free < edit.rank:
-                raise UserError(
-                    f"hard mode pins {basis.shape[1]} of this base's {basis.shape[0]} text "
-                    f"directions; the {free} left are fewer than --rank {edit.rank}: hold fewer "
-                    "class prompts (textreg.class_templates: one) or lower --rank"
-                )
 
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
         """The class-prior and the edit-prior term; with weight 0 (or hard, for the class) none."""
