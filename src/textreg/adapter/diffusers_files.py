@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from textreg.adapter import Adapter
+from textreg.adapter.tensor_file import tensor_bytes
 from textreg.checkpoint import publish
 from textreg.errors import UserError
 
@@ -31,14 +31,14 @@ def write(adapter: Adapter, folder: Path) -> None:
         "textreg.run": adapter.digest,
     }
     vector = {adapter.identifier: adapter.vector[None].float().contiguous()}
-    publish(folder / EMBEDDING_FILE, save(vector, {"format": "pt", **about}))
+    publish(folder / EMBEDDING_FILE, tensor_bytes(vector, {"format": "pt", **about}))
     # alpha = rank on disk, so that no reader has to know alpha: the rest of it goes into B.
     scale = adapter.alpha / adapter.rank
     tensors: dict[str, Tensor] = {}
     for name, (down, up) in adapter.factors.items():
         tensors[f"unet.{name}.lora_A.weight"] = down.float().contiguous()
         tensors[f"unet.{name}.lora_B.weight"] = (scale * up).float().contiguous()
-    publish(folder / LORA_FILE, save(tensors, {"format": "pt", **about}))
+    publish(folder / LORA_FILE, tensor_bytes(tensors, {"format": "pt", **about}))
 
 
 def read(folder: Path) -> Adapter:

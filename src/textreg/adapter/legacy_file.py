@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from textreg.adapter import Adapter
 from textreg.adapter.diffusers_files import read_tensors
+from textreg.adapter.tensor_file import tensor_bytes
 from textreg.checkpoint import publish
 from textreg.errors import UserError
 
@@ -57,7 +57,7 @@ def write(adapter: Adapter, path: Path, *, text_layers: int) -> None:
         "textreg.property": adapter.learnable_property,
         "textreg.run": adapter.digest,
     }
-    publish(path, save(tensors, metadata))
+    publish(path, tensor_bytes(tensors, metadata))
 
 
 def read(path: Path) -> Adapter:
