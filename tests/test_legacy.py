@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def trained(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr(sys, "argv", [script])
+        patch.setattr(textreg.learning, "sample", partial(textreg.learning.sample, steps=1))
         assert train.main([*words, *SHORT]) == 0
         yield place
 
@@ -244,10 +246,8 @@ def test_bad_input_is_one_line(
 
 
 def test_a_wrong_base_leaves_no_run_behind(place: Path) -> None:
-    assert train.main([*words_of(TRAINING)[1:], *SHORT, "--local_files_only"]) == 0
-    shutil.rmtree(place / RUN)
     wrong = "--pretrained_model_name_or_path=models/none"
-    assert train.main([*words_of(TRAINING)[1:], *SHORT, wrong]) == 2
+    assert train.main([*words_of(TRAINING)[1:], *SHORT, "--local_files_only", wrong]) == 2
     assert not (place / RUN).exists()
 
 
