@@ -21,14 +21,24 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_base(tmp_path_factory.mktemp("base") / "tiny")
 
 
-@pytest.fixture(scope="session")
-def cat_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "cat"
+def write_pictures(folder: Path, first_seed: int) -> Path:
+    """Four pictures of noise."""
     folder.mkdir()
     for n in range(4):
-        pixels = np.random.default_rng(n).integers(0, 256, (48, 40, 3), dtype=np.uint8)
+        random = np.random.default_rng(first_seed + n)
+        pixels = random.integers(0, 256, (48, 40, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{n:02}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cat_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("data") / "cat", 0)
+
+
+@pytest.fixture(scope="session")
+def dog_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("data") / "dog", 100)
 
 
 @pytest.fixture(scope="session")

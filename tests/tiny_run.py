@@ -7,16 +7,18 @@ from typing import Any
 
 from torch import nn
 
+from textreg.backbone import Backbone
 from textreg.config import Concept, Images, Inversion, Run, Tuning
+from textreg.trainer import Training, trainings
 
 IDENTIFIERS = ("<krk1>", "<vox2>", "<zub3>")
 
 
 def tiny_run(base: Path, out: Path, *pictures: Path, **changes: Any) -> Run:
-    """3 + 3 steps of rank 2 on views of 16 x 16 pixels, one concept a folder."""
+    """3 + 3 steps of rank 2 on views of 16 x 16 pixels, one concept a folder, named by its noun."""
     settings: dict[str, Any] = {
         "concepts": tuple(
-            Concept(images=folder, noun="cat", identifier=identifier)
+            Concept(images=folder, noun=folder.name, identifier=identifier)
             for folder, identifier in zip(pictures, IDENTIFIERS, strict=False)
         ),
         "images": Images(resolution=16, views=2),
@@ -24,6 +26,20 @@ def tiny_run(base: Path, out: Path, *pictures: Path, **changes: Any) -> Run:
         "tuning": Tuning(steps=3, rank=2),
     }
     return Run(base=str(base), out=out, **(settings | changes))
+
+
+def train(run: Run, backbone: Backbone) -> Training:
+    """Train to the end, or what is left."""
+    *_, (training, _) = trainings(run, backbone)
+    return training
+
+
+def train_some(run: Run, backbone: Backbone, count: int) -> None:
+    """Take some steps, then stop as a caller stops: by not asking for more."""
+    going = trainings(run, backbone)
+    for _ in range(count):
+        next(going)
+    going.close()  # type: ignore[attr-defined]
 
 
 def hashes(*modules: nn.Module) -> list[dict[str, str]]:

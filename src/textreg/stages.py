@@ -186,7 +186,10 @@ def _first_vector(run: Run, texts: ConceptTexts) -> Tensor:
     if run.inversion.initialise_with_noun:
         last = texts.tokenizer.encode(texts.concept.noun, add_special_tokens=False)[-1]
         return table[last].detach().float().clone()
-    return initial_vector(table, texts.tokenizer, run.inversion.initial_token)
+    try:
+        return initial_vector(table, texts.tokenizer, run.inversion.initial_token)
+    except ValueError as error:
+        raise UserError(f"inversion.initial_token: {error}") from None
 
 
 def _saved_vector(path: Path, width: int) -> Tensor:

@@ -78,6 +78,9 @@ def test_initial_vector_is_a_copy_of_the_tokens_row(tokenizer: Any) -> None:
     vector = initial_vector(table, tokenizer, "ktn")
     row = table[tokenizer.encode("ktn", add_special_tokens=False)[0]]
     assert torch.equal(vector, row.float())
+    whole = tokenizer.get_vocab()["a</w>"]  # the vocabulary has the beginning "a" as well
+    assert torch.equal(initial_vector(table, tokenizer, "a"), table[whole].float())
+    assert torch.equal(initial_vector(table, tokenizer, "a</w>"), table[whole].float())
     vector.zero_()
     assert torch.equal(table, kept)
     with pytest.raises(ValueError, match="'nothing'"):

@@ -63,7 +63,8 @@ def initial_vector(table: Tensor, tokenizer: Any, token: str) -> Tensor:
         ValueError: the vocabulary has no such token.
     """
     vocabulary = tokenizer.get_vocab()
-    for name in (token, f"{token}</w>"):
+    # "dog</w>" is the word; "dog" without the word end is the beginning of longer ones.
+    for name in (f"{token}</w>", token):
         if name in vocabulary and vocabulary[name] < table.shape[0]:
             return table[vocabulary[name]].detach().float().clone()
     raise ValueError(f"initial token {token!r} is not in this base's vocabulary; name one that is")
