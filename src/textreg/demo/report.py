@@ -17,10 +17,10 @@ from PIL import Image
 from textreg.checkpoint import publish
 from textreg.config import Run
 from textreg.demo.measures import EDITS, Shown
+from textreg.demo.preview import LABELS, preview
 from textreg.run_folder import environment
 
 _COLOURS = {"none": "#c2410c", "textreg": "#0f766e"}
-_LABELS = {"base": "base model", "none": "without a prior", "textreg": "with TextReg"}
 
 
 def write_report(
@@ -31,7 +31,7 @@ def write_report(
     pictures: dict[str, dict[str, Shown]],
     run: Run,
 ) -> None:
-    """Write report.html, and preview.png beside it."""
+    """Write preview.png and, last, report.html."""
     template = (files("textreg") / "demo" / "report.html.jinja").read_text(encoding="utf-8")
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         template
@@ -43,7 +43,7 @@ def write_report(
         rows=rows,
         summary=report["summary"],
         verdict=verdict(rows),
-        labels=_LABELS,
+        labels=LABELS,
         photos=[embed(_square(photo)) for photo in photos],
         sections=_sections(pictures),
         curves=_curves(curves),
@@ -52,6 +52,10 @@ def write_report(
         run=run,
         environment=environment(),
     )
+    keys = ["class", "concept", EDITS[0][2], EDITS[-1][2]]
+    buffer = io.BytesIO()
+    preview(pictures, keys).save(buffer, "PNG", optimize=True)
+    publish(out / "preview.png", buffer.getvalue())
     publish(out / "report.html", html.encode())
 
 
@@ -88,7 +92,7 @@ def _sections(pictures: dict[str, dict[str, Shown]]) -> dict[str, list[dict[str,
         sections[key] = [
             {
                 "model": model,
-                "label": _LABELS[model],
+                "label": LABELS[model],
                 "prompt": shown[key].prompt,
                 "pictures": [embed(picture) for picture in shown[key].pictures[:8]],
             }
@@ -112,7 +116,7 @@ def _curves(points: Sequence[dict[str, Any]]) -> str:
             for model, colour in _COLOURS.items():
                 own = [p for p in points if p["model"] == model]
                 values = [p["fidelity"] if key == "fidelity" else p["drift"][key] for p in own]
-                label = _LABELS[model]
+                label = LABELS[model]
                 axis.plot([p["step"] for p in own], values, "o-", color=colour, label=label, ms=3)
             axis.set_title(title, fontsize=9)
             axis.set_xlabel("steps of stage 2")
