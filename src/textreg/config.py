@@ -173,8 +173,14 @@ class Run:
         return self.inversion.steps + self.tuning.steps
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the result, as plain data (no folder, no device)."""
-        return {key: value for key, value in plain(self).items() if key not in _NOT_IDENTITY}
+        """Everything that decides the result, as plain data (no folder, no device).
+
+        Of a concept's folder the name alone: wherever it lies, it gives the same random streams.
+        """
+        data = {key: value for key, value in plain(self).items() if key not in _NOT_IDENTITY}
+        for concept, given in zip(data["concepts"], self.concepts, strict=True):
+            concept["images"] = given.name
+        return data
 
     @property
     def digest(self) -> str:

@@ -20,6 +20,8 @@ from textreg.checkpoint import publish
 from textreg.config import Run, plain
 from textreg.errors import UserError
 
+_BEFORE_THE_CLAIM = (".lock", ".run.yaml.partial")
+"""What a run killed in its first moment may leave."""
 _PACKAGES = ("textreg", "torch", "diffusers", "transformers", "safetensors", "numpy", "Pillow")
 
 
@@ -68,6 +70,8 @@ class RunFolder:
             ) from None
         with lock:
             self._lock(lock)
+            # Another process may have filled and left it since.
+            self._refuse_another(pictures)
             yield
 
     def _lock(self, lock: Any) -> None:
@@ -89,7 +93,7 @@ class RunFolder:
                     "Choose another --out, or delete that folder to start over"
                 )
         elif self.path.is_dir() and (
-            others := sorted(p.name for p in self.path.iterdir() if p.name != ".lock")
+            others := sorted(p.name for p in self.path.iterdir() if p.name not in _BEFORE_THE_CLAIM)
         ):
             raise UserError(
                 f"{self.path}: is no run's folder and not empty ({others[0]}); choose another --out"
