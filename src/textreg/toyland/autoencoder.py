@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,20 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from diffusers import AutoencoderKL
-
     from .dataset import Pictures
     from .presets import Preset
 
 
-def build_autoencoder(preset: Preset) -> AutoencoderKL:
+def build_autoencoder(preset: Preset) -> Any:
     """Return an untrained autoencoder: 64 x 64 pixels to 4 x 16 x 16 latents."""
     from diffusers import AutoencoderKL
 
-    widths = preset.autoencoder_widths
+    widths: Any = preset.autoencoder_widths
+    ends: Any = [(f"{name}Block2D",) * len(widths) for name in ("DownEncoder", "UpDecoder")]
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        down_block_types=ends[0],
+        up_block_types=ends[1],
         block_out_channels=widths,
         layers_per_block=1,
         latent_channels=4,
@@ -61,9 +60,7 @@ def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
     return near + 0.5 * torch.stack([functional.l1_loss(a, b) for a, b in pairs]).sum()
 
 
-def train_autoencoder(
-    folder: Path, pictures: Pictures, preset: Preset, device: str
-) -> AutoencoderKL:
+def train_autoencoder(folder: Path, pictures: Pictures, preset: Preset, device: str) -> Any:
     """Train, or go on training, and return the averaged autoencoder with its scaling factor."""
     torch.manual_seed(0)
     model = build_autoencoder(preset).to(memory_format=torch.channels_last)
@@ -100,27 +97,68 @@ def train_autoencoder(
 
 
 @torch.no_grad()
-def _measure(model: AutoencoderKL, pictures: Pictures, training: Training, device: str) -> None:
-    """Set the scaling factor so that latents have unit variance, and note the fidelity."""
+def _measure(
+    model: Any, pictures: Pictures, training: Training, device: str, rescale: bool = True
+) -> None:
+    """Note the fidelity, and set the scaling factor so that latents have unit variance."""
     target = to_tensor(
         pictures.pixels(range(0, len(pictures), max(1, len(pictures) // 512))), device
     )
     latent = model.encode(target).latent_dist.mean
-    model.register_to_config(scaling_factor=round(1 / latent.std().item(), 5))
+    if rescale:
+        model.register_to_config(scaling_factor=round(1 / latent.std().item(), 5))
     error = functional.mse_loss(model.decode(latent).sample.clamp(-1, 1), target)
     decibel = 10 * math.log10(4 / error.item())
-    training.note({"part": "autoencoder", "peak_signal_to_noise_decibel": round(decibel, 2)})
+    training.note({"part": training.name, "peak_signal_to_noise_decibel": round(decibel, 2)})
 
 
 @torch.no_grad()
-def encode_pictures(
-    model: AutoencoderKL, pictures: Pictures, indices: Sequence[int], device: str
-) -> Tensor:
+def encode_pictures(model: Any, pictures: Pictures, indices: Sequence[int], device: str) -> Tensor:
     """Return scaled latents [n, 4, 16, 16] in half precision, the posterior's mean of each."""
     rows = []
     for start in range(0, len(indices), 250):
         batch = to_tensor(pictures.pixels(indices[start : start + 250]), device)
         with half_precision(device):
             latent = model.encode(batch).latent_dist.mean
-        rows.append((latent.float() * model.config.scaling_factor).half().cpu())
+        rows.append((latent.float() * model.config.scaling_factor).half().cpu().contiguous())
     return torch.cat(rows)
+
+
+def refine_decoder(
+    folder: Path, model: Any, pictures: Pictures, latents: Tensor, preset: Preset, device: str
+) -> Any:
+    """Train the decoder further on fixed latents, and return the autoencoder.
+
+    What the encoder says no longer changes, so the denoiser that was trained on it stays valid.
+    A little noise on the latents makes the decoder forgive what a denoiser gets wrong.
+    """
+    model.requires_grad_(False)
+    model.to(memory_format=torch.channels_last)
+    decoder = torch.nn.ModuleList([model.post_quant_conv, model.decoder]).requires_grad_(True)
+    training = Training(
+        folder,
+        "decoder",
+        {"decoder": decoder},
+        steps=preset.decoder_steps,
+        peak=1e-3,
+        device=device,
+        weight_decay=1e-4,
+        cooldown=0.6,
+        average=0.998,
+    )
+    use_quick_group_norm(model)
+    while not training.done:
+        random = Random(f"decoder/{training.step}")
+        generator = torch.Generator().manual_seed(training.step)
+        chosen = random.sample(range(len(pictures)), preset.autoencoder_batch)
+        clean = latents[chosen].float()
+        noisy = clean + 0.03 * torch.randn(clean.shape, generator=generator)
+        noisy = (noisy / model.config.scaling_factor).to(device)
+        with half_precision(device):
+            output = model.decode(noisy.contiguous(memory_format=torch.channels_last)).sample
+        target = to_tensor(pictures.pixels(chosen), device)
+        training.update({"reconstruction": reconstruction_loss(output.float(), target)})
+    use_plain_group_norm(model)
+    training.averaged()
+    _measure(model, pictures, training, device, rescale=False)
+    return model

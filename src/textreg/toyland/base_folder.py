@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,18 +35,22 @@ def write_base(
 
     fresh = folder.with_name(f".{folder.name}-fresh")
     shutil.rmtree(fresh, ignore_errors=True)
-    parts = [_half_copy(part) for part in (autoencoder, encoder, denoiser)]
+    parts: list[Any] = [_half_copy(part) for part in (autoencoder, encoder, denoiser)]
     pipeline = StableDiffusionPipeline(
         vae=parts[0],
         text_encoder=parts[1],
         tokenizer=tokenizer,
         unet=parts[2],
-        scheduler=build_scheduler(),
+        scheduler=build_scheduler(),  # type: ignore[arg-type]
         safety_checker=None,  # type: ignore[arg-type]
         feature_extractor=None,  # type: ignore[arg-type]
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(fresh, max_shard_size=SHARD_SIZE)
+    # transformers loads in the precision that the config names, diffusers in single precision:
+    # named so, the parts fit together when nobody asks for a precision.
+    config = fresh / "text_encoder" / "config.json"
+    config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
     if folder.exists():
         for path in folder.iterdir():
             if path.is_file() and not (fresh / path.name).exists():
@@ -60,11 +65,5 @@ def write_base(
         fresh.rename(folder)
 
 
-def _half_copy(model: torch.nn.Module) -> torch.nn.Module:
-    copy = (
-        type(model)(model.config)
-        if not hasattr(model, "from_config")
-        else type(model).from_config(model.config)
-    )  # type: ignore[attr-defined,arg-type]
-    copy.load_state_dict(model.state_dict())
-    return copy.to("cpu", torch.float16).eval()
+def _half_copy(model: Any) -> Any:
+    return deepcopy(model).to("cpu", torch.float16).eval()

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from .autoencoder import build_autoencoder, encode_pictures, train_autoencoder
+from .autoencoder import build_autoencoder, encode_pictures, refine_decoder, train_autoencoder
 from .base_folder import write_base
 from .dataset import Pictures, render_shards
 from .denoiser import train_denoiser
@@ -24,9 +24,7 @@ from .text_encoder import build_text_encoder, train_text_encoder
 from .vocabulary import build_tokenizer
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
     from torch import Tensor
-    from transformers import CLIPTextModel
 
 PARTS = ("judge", "autoencoder", "text_encoder")
 """Trainings that need nothing of each other."""
@@ -61,7 +59,7 @@ class Workshop:
             seen = Pictures(work / "judge", "judge", preset.shard_size, preset.judge_shards)
             judge = train_judge(work, seen, preset, device)
             judge.save(self.out / "judge", preset.judge_width)
-            model: torch.nn.Module = judge.network
+            model: Any = judge.network
             metadata = {}
         elif part == "autoencoder":
             model = train_autoencoder(work, self.pictures(), preset, device)
@@ -95,7 +93,7 @@ class Workshop:
         if any([process.wait() for process in pair]):
             raise RuntimeError("a part of the build failed; its message stands above")
 
-    def autoencoder(self) -> AutoencoderKL:
+    def autoencoder(self) -> Any:
         """Load the trained autoencoder."""
         from safetensors import safe_open
 
@@ -106,9 +104,9 @@ class Workshop:
             model.register_to_config(scaling_factor=float(file.metadata()["scaling_factor"]))
         return model.to(self.device).eval()
 
-    def text_encoder(self) -> CLIPTextModel:
+    def text_encoder(self) -> Any:
         """Load the trained text encoder."""
-        model = build_text_encoder(build_tokenizer(), self.preset)
+        model: Any = build_text_encoder(build_tokenizer(), self.preset)
         model.load_state_dict(load_file(self.work / "text_encoder-done.safetensors"))
         return model.to(self.device).eval()
 
@@ -149,25 +147,21 @@ def build(
     tokenizer, encoder, autoencoder = build_tokenizer(), shop.text_encoder(), shop.autoencoder()
     pictures = shop.pictures()
 
-    def publish(denoiser: torch.nn.Module) -> None:
-        write_base(out / "base", tokenizer, encoder, autoencoder, denoiser)  # type: ignore[arg-type]
+    def publish(denoiser: Any) -> None:
+        write_base(out / "base", tokenizer, encoder, autoencoder, denoiser)
 
+    latents = shop.latents(pictures)
     denoiser = train_denoiser(
-        shop.work,
-        pictures,
-        shop.latents(pictures),
-        tokenizer,
-        encoder,
-        shop.preset,
-        device,
-        publish,
+        shop.work, pictures, latents, tokenizer, encoder, shop.preset, device, publish
     )
+    publish(denoiser)
+    refine_decoder(shop.work, autoencoder, pictures, latents, shop.preset, device)
     publish(denoiser)
     num_images = 256 if preset == "full" else 8
     result = score(
         num_images, base=out / "base", judge=Judge.load(out / "judge", device), device=device
     )
-    row = {"part": "score", "num_images": num_images, **result}
+    row: dict[str, Any] = {"part": "score", "num_images": num_images, **result}
     row["seconds"] = round(time.monotonic() - started, 1)
     with (shop.work / "figures.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")

@@ -202,7 +202,7 @@ def vocabulary_corpus() -> dict[str, int]:
     """Return every word the tokenizer should know, and how much it matters."""
     from .attributes import HEADS
 
-    counts = dict.fromkeys(OTHER_WORDS.split(), 1)
+    counts: dict[str, int] = dict.fromkeys(OTHER_WORDS.split(), 1)
     grammar = [*INSTANCE_TEMPLATES, *ANY_STYLE, "wearing with and an the my one plain"]
     for phrases in (STYLE_PHRASES, SCENE_PHRASES, ACCESSORY_PHRASES):
         grammar += [text for texts in phrases.values() for text in texts]

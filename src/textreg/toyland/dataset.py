@@ -25,6 +25,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 def write_shards(folder: Path, kind: Kind, size: int, numbers: Sequence[int]) -> None:
     """Render and write those of the shards that are missing; shard k starts at seed k * size."""
+    folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         path = shard_path(folder, number)
         if path.exists():
@@ -39,7 +40,6 @@ def write_shards(folder: Path, kind: Kind, size: int, numbers: Sequence[int]) ->
 
 def render_shards(folder: Path, kind: Kind, size: int, num_shards: int) -> None:
     """Make sure that all shards exist; one process a core renders what is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
     missing = [n for n in range(num_shards) if not shard_path(folder, n).exists()]
     workers = min(os.cpu_count() or 1, len(missing))
     processes = []
@@ -56,7 +56,8 @@ class Pictures:
     """The shards as one indexable set; pixels stay on disk until they are asked for."""
 
     def __init__(self, folder: Path, kind: Kind, size: int, num_shards: int) -> None:
-        self.size, self.kind = size, kind
+        self.size = size
+        self.kind: Kind = kind
         self.shards = [
             np.load(shard_path(folder, n), mmap_mode="r", allow_pickle=False)
             for n in range(num_shards)

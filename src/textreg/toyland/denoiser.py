@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from diffusers import DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTokenizer
 
     from .dataset import Pictures
     from .presets import Preset
@@ -44,7 +44,7 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
-def build_denoiser(preset: Preset) -> UNet2DConditionModel:
+def build_denoiser(preset: Preset) -> Any:
     """Return an untrained UNet: latents [4, 16, 16], text [24, text_width].
 
     Cross-attention stands where it is cheap and where nouns are decided: at 8 x 8 and 4 x 4.
@@ -76,9 +76,7 @@ def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def encode_prompts(
-    texts: list[str], tokenizer: CLIPTokenizer, encoder: CLIPTextModel, device: str
-) -> Tensor:
+def encode_prompts(texts: list[str], tokenizer: CLIPTokenizer, encoder: Any, device: str) -> Tensor:
     """Return text features [n, 24, width], padded as the Stable Diffusion pipeline pads."""
     tokens = tokenizer(
         texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
@@ -91,7 +89,7 @@ def train_denoiser(
     pictures: Pictures,
     latents: Tensor,
     tokenizer: CLIPTokenizer,
-    encoder: CLIPTextModel,
+    encoder: Any,
     preset: Preset,
     device: str,
     publish: Callable[[UNet2DConditionModel], None],
@@ -111,7 +109,7 @@ def train_denoiser(
         publish_minutes: how often.
     """
     torch.manual_seed(3)
-    model = build_denoiser(preset).to(memory_format=torch.channels_last)
+    model: Any = build_denoiser(preset).to(memory_format=torch.channels_last)
     encoder = encoder.to(device).eval().requires_grad_(False)
     scheduler = build_scheduler()
     cumulative = scheduler.alphas_cumprod.to(device)

@@ -59,11 +59,11 @@ def use_quick_group_norm(model: nn.Module) -> None:
     """Let every nn.GroupNorm of the model run as QuickGroupNorm, for training."""
     for module in model.modules():
         if type(module) is nn.GroupNorm:
-            module.__class__ = QuickGroupNorm
+            module.__class__ = QuickGroupNorm  # type: ignore[assignment]
 
 
 def use_plain_group_norm(model: nn.Module) -> None:
     """Undo use_quick_group_norm."""
     for module in model.modules():
         if type(module) is QuickGroupNorm:
-            module.__class__ = nn.GroupNorm
+            module.__class__ = nn.GroupNorm  # type: ignore[assignment]

@@ -49,7 +49,7 @@ def spoil(pictures: Tensor, generator: torch.Generator) -> Tensor:
 def train_judge(folder: Path, pictures: Pictures, preset: Preset, device: str) -> Judge:
     """Train, or go on training, and return the averaged judge."""
     torch.manual_seed(2)
-    network = JudgeNetwork(preset.judge_width).to(memory_format=torch.channels_last)
+    network = JudgeNetwork(preset.judge_width)
     training = Training(
         folder,
         "judge",

@@ -146,7 +146,7 @@ class Pen:
 
     def shape(
         self,
-        points: Points,
+        points: Points | Sequence[tuple[float, float]],
         colour: RGB,
         line: float = 1.0,
         draw: ImageDraw.ImageDraw | None = None,

@@ -25,6 +25,7 @@ class Preset:
     denoiser_widths: tuple[int, ...]
     denoiser_steps: int
     denoiser_batch: int
+    decoder_steps: int
 
 
 PRESETS = {
@@ -34,7 +35,7 @@ PRESETS = {
         judge_steps=2600,
         judge_width=32,
         judge_batch=64,
-        judge_shards=10,
+        judge_shards=8,
         autoencoder_widths=(16, 32, 64),
         autoencoder_steps=2800,
         autoencoder_batch=16,
@@ -43,8 +44,9 @@ PRESETS = {
         text_steps=500,
         text_batch=192,
         denoiser_widths=(64, 128, 176),
-        denoiser_steps=4000,
-        denoiser_batch=64,
+        denoiser_steps=4600,
+        denoiser_batch=48,
+        decoder_steps=3000,
     ),
     "test": Preset(
         num_shards=2,
@@ -63,5 +65,6 @@ PRESETS = {
         denoiser_widths=(32, 32, 32),
         denoiser_steps=20,
         denoiser_batch=16,
+        decoder_steps=10,
     ),
 }

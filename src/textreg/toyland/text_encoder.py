@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,8 @@ def build_text_encoder(tokenizer: CLIPTokenizer, preset: Preset) -> CLIPTextMode
     """Return an untrained text encoder for the tokenizer."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
+    # Typed as any of the things a tokenizer may hold; these three are numbers.
+    special: Any = tokenizer
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -41,10 +43,10 @@ def build_text_encoder(tokenizer: CLIPTokenizer, preset: Preset) -> CLIPTextMode
             num_attention_heads=preset.text_width // 48,
             max_position_embeddings=MAX_LENGTH,
             projection_dim=preset.text_width,
-            bos_token_id=tokenizer.bos_token_id,
+            bos_token_id=special.bos_token_id,
             # The default of 2 would select the pooling of the first CLIP checkpoints.
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=special.eos_token_id,
+            pad_token_id=special.pad_token_id,
         )
     )
 

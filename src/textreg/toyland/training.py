@@ -56,7 +56,7 @@ class Training:
             for key, module in self.modules.items()
             for name, weight in module.named_parameters()
         }
-        self.params = list(self.weights.values())
+        self.params: list[Tensor] = list(self.weights.values())
         decayed = [p for p in self.params if p.ndim > 1]
         flat = [p for p in self.params if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(

@@ -32,7 +32,9 @@ def learn_merges(words: dict[str, int], num_merges: int) -> list[tuple[str, str]
     Returns:
         The merges in order; ties go to the alphabetically first pair.
     """
-    symbols = {word: (*word[:-1], word[-1] + "</w>") for word in sorted(words)}
+    symbols: dict[str, tuple[str, ...]] = {
+        word: (*word[:-1], word[-1] + "</w>") for word in sorted(words)
+    }
     merges: list[tuple[str, str]] = []
     while len(merges) < num_merges:
         pairs: Counter[tuple[str, str]] = Counter()
@@ -69,6 +71,6 @@ def build_tokenizer(num_merges: int = 480) -> CLIPTokenizer:
     ]
     return CLIPTokenizer(
         vocab={token: number for number, token in enumerate(tokens)},
-        merges=merges,
+        merges=merges,  # type: ignore[arg-type]
         model_max_length=MAX_LENGTH,
     )

@@ -1,0 +1,60 @@
+"""The judge reads fresh renders right, and its features tell individuals apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from textreg.toyland import Judge
+from textreg.toyland.attributes import HEADS, INDIVIDUAL, Picture, numbered_picture
+from textreg.toyland.captions import plain_prompt
+from textreg.toyland.judge_training import spoil
+from textreg.toyland.scoring import render_tensor, shares_right
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge.load()
+
+
+@pytest.fixture(scope="module")
+def fresh() -> tuple[list[Picture], torch.Tensor]:
+    pictures = [numbered_picture("evaluate", 5_000_000 + k) for k in range(200)]
+    return pictures, render_tensor(pictures)
+
+
+def test_reads_real_renders(judge: Judge, fresh: tuple[list[Picture], torch.Tensor]):
+    pictures, images = fresh
+    shares = shares_right(judge, images, pictures, [plain_prompt(p).stated for p in pictures])
+    assert min(shares["class"], shares["colour"], shares["scene"], shares["style"]) >= 0.97
+    assert shares["accessory"] >= 0.96
+
+
+def test_reads_spoiled_renders(judge: Judge, fresh: tuple[list[Picture], torch.Tensor]):
+    pictures, images = fresh
+    spoiled = spoil(images, torch.Generator().manual_seed(0))
+    shares = shares_right(judge, spoiled, pictures, [plain_prompt(p).stated for p in pictures])
+    assert min(shares["class"], shares["scene"]) >= 0.97
+
+
+def test_probabilities_and_features(judge: Judge, fresh: tuple[list[Picture], torch.Tensor]):
+    images = fresh[1][:5]
+    read = judge.read(images)
+    assert {head: probability.shape for head, probability in read.items()} == {
+        head: (5, len(values)) for head, values in HEADS.items()
+    }
+    for probability in read.values():
+        torch.testing.assert_close(probability.sum(1), torch.ones(5))
+    features = judge.features(images)
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(5))
+
+
+def test_features_know_the_individual(judge: Judge):
+    scenes = ("jungle", "night", "snow", "floor")
+    same = [Picture(**INDIVIDUAL, scene=s, seed=k) for k, s in enumerate(scenes)]
+    other = [replace(p, colour="green", third="red", marking="spotted") for p in same]
+    mine, theirs = (judge.features(render_tensor(group)) for group in (same, other))
+    alike = (mine @ mine.T)[~torch.eye(4, dtype=torch.bool)].mean()
+    assert alike > (mine @ theirs.T)[~torch.eye(4, dtype=torch.bool)].mean() + 0.1
