@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -150,9 +151,9 @@ def _toyland_flags(verb: argparse.ArgumentParser) -> None:
     build = actions.add_parser("build", help="train the embedded base from scratch; resumable")
     build.add_argument("--out", type=Path, required=True, metavar="DIR")
     build.add_argument("--preset", choices=["full", "test"], default="full")
-    build.add_argument("--device", default="auto", metavar="DEVICE")
+    build.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     score = actions.add_parser("score", help="judge its samples of held-out prompts")
-    score.add_argument("--num-images", type=whole_number, default=2000, metavar="N")
+    score.add_argument("--num-images", type=whole_number, default=256, metavar="N")
     score.add_argument("--seed", type=seed_number, default=0, metavar="S")
     score.add_argument("--json", type=Path, metavar="FILE", help="write the shares here")
     concept = actions.add_parser("concept", help="render a new individual's pictures")
@@ -205,9 +206,12 @@ def toyland(arguments: argparse.Namespace) -> int:
     if arguments.action == "build":
         world.build(arguments.out, arguments.preset, arguments.device)
     elif arguments.action == "score":
-        world.score(arguments.num_images, arguments.seed, arguments.json)
+        print(json.dumps(world.score(arguments.num_images, arguments.seed, arguments.json)))
     else:
+        if arguments.out.exists() and any(arguments.out.iterdir()):
+            raise UserError(f"--out {arguments.out}: is not empty; choose a new folder")
         world.concept(arguments.seed, arguments.out)
+        print(arguments.out)
     return 0
 
 
