@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -225,6 +226,15 @@ def main(words: Sequence[str] | None = None) -> int:
         return _VERBS[arguments.verb](arguments)
     except UserError as error:
         print(f"textreg: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing is left to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        # A full disk or a lost folder, at whatever file it struck.
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"textreg: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("textreg: stopped; the same command goes on", file=sys.stderr)
