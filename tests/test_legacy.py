@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -249,6 +250,21 @@ def test_a_wrong_base_leaves_no_run_behind(place: Path) -> None:
     wrong = "--pretrained_model_name_or_path=models/none"
     assert train.main([*words_of(TRAINING)[1:], *SHORT, "--local_files_only", wrong]) == 2
     assert not (place / RUN).exists()
+
+
+def test_a_hub_id_without_network_is_one_line_within_seconds(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hang(*_: object, **__: object) -> None:
+        time.sleep(60)
+
+    words = [*words_of(TRAINING)[1:], "--pretrained_model_name_or_path=nobody/nothing"]
+    monkeypatch.setattr("huggingface_hub.is_offline_mode", lambda: False)
+    monkeypatch.setattr("socket.create_connection", hang)
+    begun = time.monotonic()
+    assert train.main(words) == 2
+    assert time.monotonic() - begun < 5
+    assert "the hub cannot be reached" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -53,7 +53,7 @@ class StopFlag:
 
 
 @contextmanager
-def stop_flag() -> Iterator[StopFlag]:
+def stop_flag() -> Generator[StopFlag]:
     """Catch SIGINT and SIGTERM inside the block; the handlers of before come back after it."""
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():

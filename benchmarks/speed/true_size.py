@@ -1,0 +1,267 @@
+"""Stable Diffusion 1.5 at its true size on this machine: both stages, files, one picture.
+
+    python benchmarks/speed/true_size.py --json benchmarks/results/true_size-cpu.json
+
+The weights are random (benchmarks/random_base.py), so the pictures mean nothing; sizes, time and
+memory do. Each phase runs in a process of its own, which may not use the network, and reports its
+peak memory. The base, 2 GB, is kept in models/ for the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "models" / "random-sd15"
+PARAMETERS = 859_520_964
+SIDE = 512
+
+
+def prepare(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
+    """Write the base, unless it is there, and five pictures."""
+    import numpy as np
+    from PIL import Image
+
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from random_base import write_base
+
+    if not (BASE / "model_index.json").is_file():
+        write_base(BASE, "sd15", dtype="bfloat16")
+    folder = work / "cat"
+    folder.mkdir(parents=True, exist_ok=True)
+    for n in range(5):
+        # Smooth colours: noise would not compress, and photographs are not noise.
+        coarse = np.random.default_rng(n).integers(0, 256, (8, 10, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((800, 640), Image.Resampling.BICUBIC).save(
+            folder / f"{n:02}.png"
+        )
+    size = sum(f.stat().st_size for f in BASE.rglob("*.safetensors"))
+    return {"base_gigabytes": round(size / 1e9, 2)}
+
+
+def start(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
+    """Load the base, and check that it is what it should be."""
+    from textreg.concept_texts import ConceptTexts
+
+    backbone = _load(settings)
+    count = sum(p.numel() for p in backbone.denoiser.unet.parameters())
+    assert count == PARAMETERS, count
+    assert backbone.tokenizer.encode("ktn", add_special_tokens=False) == [42170]
+    texts = ConceptTexts.of(_run(work, settings).concepts[0], backbone)
+    assert texts.identifier_id == 49408
+    return {"denoiser_parameters": count, "identifier": texts.identifier_id}
+
+
+def inversion(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
+    """Stage 1 alone, then stop as after Ctrl-C."""
+    return _steps(work, settings, stop_after=settings.steps)
+
+
+def tuning(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
+    """Go on from stage 1's checkpoint to the end; write and count every file."""
+    from safetensors import safe_open
+
+    from textreg.adapter import Adapter
+    from textreg.adapter.legacy_file import write
+    from textreg.learning import learn
+
+    report = _steps(work, settings, stop_after=None)
+    run = _run(work, settings)
+    learn(run, backbone=_load(settings))
+    adapter = Adapter.load(run.out)
+    values = sum(a.numel() + b.numel() for a, b in adapter.factors.values())
+    assert values == 495_360, values
+    legacy = run.out / "lora_weight.safetensors"
+    write(adapter, legacy, text_layers=12)
+    with safe_open(legacy, framework="pt") as file:
+        tensors = len(list(file.keys()))
+    assert tensors == 161, tensors
+    assert Adapter.load(legacy).vector.equal(adapter.vector)
+    files = {p.name: p.stat().st_size for p in sorted(run.out.iterdir()) if p.is_file()}
+    assert {"README.md", "pytorch_lora_weights.safetensors", "learned_embeds.safetensors"} <= set(
+        files
+    )
+    return report | {"trained_parameters": values, "files": files}
+
+
+def sampling(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
+    """One picture of the learned word."""
+    from textreg.adapter import Adapter
+    from textreg.sampling import PictureModel, sample
+
+    adapter = Adapter.load(work / "run")
+    backbone = _load(settings)
+    with _timed(backbone.vae, "decode") as decoding:
+        model = PictureModel(backbone, adapter)
+        begun = time.perf_counter()
+        (picture,) = sample(
+            model,
+            [adapter.prompt],
+            seeds=[0],
+            steps=settings.sampling_steps,
+            sampler="euler-ancestral",
+        )
+        seconds = time.perf_counter() - begun
+    assert picture.image.size == (SIDE, SIDE)
+    picture.image.save(work / "picture.png")
+    return {
+        "denoising_steps": settings.sampling_steps,
+        "seconds_per_denoising_step": (seconds - sum(decoding)) / settings.sampling_steps,
+        "seconds_to_decode": sum(decoding),
+    }
+
+
+PHASES: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
+    "prepare": prepare,
+    "start": start,
+    "inversion": inversion,
+    "tuning": tuning,
+    "sampling": sampling,
+}
+
+
+def _run(work: Path, settings: argparse.Namespace) -> Any:
+    from textreg.config import Concept, Images, Inversion, Run, Tuning
+
+    return Run(
+        concepts=(Concept(images=work / "cat", noun="cat"),),
+        base=str(BASE),
+        out=work / "run",
+        dtype=settings.dtype,
+        images=Images(resolution=SIDE, views=1),
+        inversion=Inversion(steps=settings.steps),
+        tuning=Tuning(steps=settings.steps),
+        card_pictures=0,
+    )
+
+
+def _load(settings: argparse.Namespace) -> Any:
+    from textreg.backbone import load
+
+    return load(str(BASE), dtype=settings.dtype)
+
+
+def _steps(work: Path, settings: argparse.Namespace, stop_after: int | None) -> dict[str, Any]:
+    from textreg.trainer import trainings
+
+    begun = time.perf_counter()
+    backbone = _load(settings)
+    loaded = time.perf_counter()
+    seconds: list[float] = []
+    encoding: list[float] = []
+    ready = 0.0
+    with _timed(backbone.vae, "encode") as encoded:
+        for _, records in trainings(_run(work, settings), backbone, with_start=True):
+            if not records:
+                ready = time.perf_counter()
+                continue
+            # The first view of each picture is encoded in the step that draws it.
+            encoding.append(sum(encoded))
+            seconds.append(records[0].seconds - encoding[-1])
+            encoded.clear()
+            if records[0].global_step == stop_after:
+                break
+    assert len(seconds) == settings.steps, seconds
+    return {
+        "seconds_to_load": loaded - begun,
+        "seconds_to_prepare": ready - loaded,
+        "seconds_per_step": sorted(seconds)[len(seconds) // 2],
+        "seconds_of_each_step": seconds,
+        "seconds_to_encode_a_view": max(encoding),
+    }
+
+
+@contextmanager
+def _timed(owner: Any, name: str) -> Generator[list[float]]:
+    """Seconds of each call of a method."""
+    original, seconds = getattr(owner, name), []
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        begun = time.perf_counter()
+        result = original(*arguments, **options)
+        seconds.append(time.perf_counter() - begun)
+        return result
+
+    setattr(owner, name, call)
+    yield seconds
+    setattr(owner, name, original)
+
+
+def _phase(name: str, work: Path, settings: argparse.Namespace) -> dict[str, Any]:
+    """One phase in this process, without the network."""
+    import socket
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("this benchmark must not use the network")
+
+    socket.socket.connect = refuse  # type: ignore[method-assign]
+    begun = time.perf_counter()
+    report = PHASES[name](work, settings)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"seconds": time.perf_counter() - begun, "peak_gibibytes": peak} | report
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 2)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def main() -> None:
+    """Every phase, one process each; prints and writes the report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "true_size")
+    parser.add_argument("--dtype", default="bf16")
+    parser.add_argument("--steps", type=int, default=3, help="of each stage")
+    parser.add_argument("--sampling-steps", type=int, default=4)
+    parser.add_argument("--hardware", default="", help="what to call this machine in the report")
+    parser.add_argument("--phase", choices=list(PHASES), help=argparse.SUPPRESS)
+    settings = parser.parse_args()
+    if settings.phase:
+        print(json.dumps(_rounded(_phase(settings.phase, settings.work, settings))))
+        return
+    if (settings.work / "run").exists():
+        raise SystemExit(f"{settings.work / 'run'} is there from another time: delete it first")
+    from textreg.run_folder import environment
+
+    report: dict[str, Any] = {
+        "hardware": settings.hardware,
+        "environment": environment(),
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "niceness": os.nice(0),
+        "load_average": os.getloadavg()[0],
+        "settings": {"dtype": settings.dtype, "side": SIDE, "batch_size": 1, "rank": 10},
+        "phases": {},
+    }
+    for name in PHASES:
+        words = [sys.executable, __file__, *sys.argv[1:], "--phase", name]
+        done = subprocess.run(
+            words, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.PIPE, check=True
+        )
+        report["phases"][name] = json.loads(done.stdout.splitlines()[-1])
+        print(name, json.dumps(report["phases"][name]), flush=True)
+    if settings.json:
+        settings.json.parent.mkdir(parents=True, exist_ok=True)
+        settings.json.write_text(json.dumps(_rounded(report), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
