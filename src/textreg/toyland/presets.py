@@ -44,9 +44,9 @@ PRESETS = {
         text_steps=500,
         text_batch=192,
         denoiser_widths=(64, 128, 176),
-        denoiser_steps=4600,
+        denoiser_steps=4300,
         denoiser_batch=48,
-        decoder_steps=3000,
+        decoder_steps=2400,
     ),
     "test": Preset(
         num_shards=2,
