@@ -39,9 +39,7 @@ def load_pipeline(folder: Path, device: str = "cpu") -> StableDiffusionPipeline:
     from diffusers import StableDiffusionPipeline
     from diffusers.models.attention_processor import AttnProcessor
 
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        str(folder), local_files_only=True, torch_dtype=torch.float32
-    )
+    pipeline = StableDiffusionPipeline.from_pretrained(str(folder), local_files_only=True)
     pipeline.unet.set_attn_processor(AttnProcessor())
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
