@@ -1,0 +1,116 @@
+"""Arrows point one way: who may import whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import textreg
+
+ROOT = Path(textreg.__file__).parent
+
+
+def module_name(path: Path) -> str:
+    parts = ["textreg", *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, at its top or inside a function."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = list(path.relative_to(ROOT.parent).parent.parts)
+            above = above[: len(above) + 1 - node.level] if node.level else []
+            home = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {home} | {f"{home}.{alias.name}" for alias in node.names}
+    return found
+
+
+IMPORTS = {module_name(path): imports(path) for path in sorted(ROOT.rglob("*.py"))}
+
+
+def inside(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def users(*packages: str) -> set[str]:
+    """Modules outside of some packages that import from them."""
+    return {
+        module
+        for module, imported in IMPORTS.items()
+        if not inside(module, *packages) and any(inside(name, *packages) for name in imported)
+    }
+
+
+def test_the_walk_sees_something() -> None:
+    assert len(IMPORTS) > 40
+    assert "textreg.trainer" in users("textreg.method")
+
+
+def test_config_imports_nothing_of_ours_and_no_torch() -> None:
+    foreign = {name.split(".")[0] for name in IMPORTS["textreg.config"]}
+    assert foreign <= set(sys.stdlib_module_names)
+
+
+def test_the_method_knows_tensors_and_itself() -> None:
+    for module, imported in IMPORTS.items():
+        if inside(module, "textreg.method"):
+            for name in imported:
+                known = inside(name, "textreg.method", "torch")
+                assert known or name.split(".")[0] in sys.stdlib_module_names, (module, name)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["textreg.method", "textreg.priors", "textreg.stages", "textreg.sampling", "textreg.evaluate"],
+)
+def test_these_never_train(module: str) -> None:
+    """Not directly, and not through others."""
+    seen = {name for name in IMPORTS if inside(name, module)}
+    assert seen
+    waiting = list(seen)
+    while waiting:
+        reached = {name for name in IMPORTS[waiting.pop()] if name in IMPORTS}
+        waiting += reached - seen
+        seen |= reached
+    assert not {name for name in seen if inside(name, "textreg.trainer", "textreg.learning")}
+
+
+def test_only_the_demo_and_the_command_line_know_toyland() -> None:
+    for module in users("textreg.toyland"):
+        assert inside(module, "textreg.demo", "textreg.cli", "textreg.commands"), module
+
+
+def test_only_the_shell_knows_the_commands() -> None:
+    shell = ("textreg.cli", "textreg.commands", "textreg.legacy", "textreg.demo")
+    assert all(inside(module, *shell) for module in users(*shell[1:3]))
+
+
+def test_nothing_pickles() -> None:
+    for module, imported in IMPORTS.items():
+        assert not {"pickle", "torch.load", "dill", "shelve"} & imported, module
+    for path in ROOT.rglob("*.py"):
+        assert "torch.load(" not in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.parametrize("module", ["textreg", "textreg.cli", "textreg.config", "textreg.settings"])
+def test_help_is_instant(module: str) -> None:
+    program = (
+        f"import sys, {module}\n"
+        "print(sorted({'torch', 'diffusers', 'transformers', 'PIL', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_names_are_there() -> None:
+    assert all(getattr(textreg, name) is not None for name in textreg.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = textreg.nothing
