@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from seed_commands import TRAINING, words_of
+
 from textreg.errors import UserError
+from textreg.legacy.command import read_command
 from textreg.legacy.flags import FLAGS, split_glued
-from textreg.legacy.train import main, read_command
+from textreg.legacy.train import main
 
 # FORMATS 8: both published versions together.
 DOCUMENTED = """
@@ -200,7 +201,7 @@ def test_only_known_flags_are_split_off() -> None:
 def test_reading_flags_needs_no_torch() -> None:
     program = (
         "import sys\n"
-        "from textreg.legacy.train import read_command\n"
+        "from textreg.legacy.command import read_command\n"
         "from textreg.legacy.sample import parser\n"
         "parser().format_help()\n"
         f"read_command({command()!r})\n"
