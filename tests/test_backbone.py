@@ -1,0 +1,112 @@
+"""A base is checked before any library opens it, and frozen."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textreg.backbone import Backbone, find, load, screen
+from textreg.errors import UserError
+
+
+@pytest.fixture
+def copy(tiny_base: Path, tmp_path: Path) -> Path:
+    """A base to spoil."""
+    return shutil.copytree(tiny_base, tmp_path / "base")
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def test_everything_is_frozen_and_in_evaluation_mode(backbone: Backbone) -> None:
+    for part in (backbone.text_encoder, backbone.vae, backbone.denoiser.unet):
+        assert not part.training
+        assert not any(p.requires_grad for p in part.parameters())
+    assert not list(backbone.projections.parameters())
+    assert backbone.resolution == 32
+    assert backbone.factor == 2
+    assert backbone.prediction_type == "epsilon"
+
+
+def test_float64_is_float64_everywhere(backbone64: Backbone) -> None:
+    for part in (backbone64.text_encoder, backbone64.vae, backbone64.denoiser):
+        assert {p.dtype for p in part.parameters()} == {torch.float64}
+    assert backbone64.wide == torch.float64
+
+
+def test_half_precision_is_the_denoisers_alone(tiny_base: Path) -> None:
+    backbone = load(str(tiny_base), device="cpu", dtype="bf16")
+    assert {p.dtype for p in backbone.denoiser.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in backbone.text_encoder.parameters()} == {torch.float32}
+    assert {p.dtype for p in backbone.vae.parameters()} == {torch.float32}
+    assert backbone.wide == torch.float32
+
+
+def test_the_noise_schedule_is_the_bases(backbone: Backbone) -> None:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    wanted = (1 - betas).cumprod(0)
+    torch.testing.assert_close(backbone.alphas_cumprod.double(), wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer"])
+def test_another_kind_of_part_is_refused(copy: Path, part: str) -> None:
+    edit_json(copy / "model_index.json", lambda data: data.update({part: ["x", "Other"]}))
+    with pytest.raises(UserError, match=f"its {part} is Other, not"):
+        screen(copy)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer"])
+def test_a_missing_part_is_named(copy: Path, part: str) -> None:
+    shutil.rmtree(copy / part)
+    with pytest.raises(UserError, match=f"the folder {part} is missing"):
+        screen(copy)
+
+
+def test_code_in_a_configuration_is_refused(copy: Path) -> None:
+    edit_json(copy / "unet" / "config.json", lambda data: data.update(auto_map={"x": "evil.py"}))
+    with pytest.raises(UserError, match=r"config\.json: names code to run \(auto_map\)"):
+        load(str(copy))
+
+
+def test_pickled_weights_are_refused(copy: Path) -> None:
+    for path in (copy / "unet").glob("*.safetensors"):
+        path.rename(path.with_suffix(".bin"))
+    with pytest.raises(UserError, match=r"only \.bin \(pickle\) weights"):
+        screen(copy)
+
+
+@pytest.mark.parametrize("shard", ["../other.safetensors", "/etc/passwd", "missing.safetensors"])
+def test_shards_outside_the_folder_are_refused(copy: Path, shard: str) -> None:
+    index = copy / "unet" / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"conv_in.weight": shard}}))
+    with pytest.raises(UserError, match="which is not beside it"):
+        screen(copy)
+
+
+def test_parts_that_do_not_belong_together_are_refused(copy: Path) -> None:
+    edit_json(copy / "model_index.json", lambda data: data.update(unet=None))
+    with pytest.raises(UserError, match="its unet is None"):
+        load(str(copy))
+    (copy / "model_index.json").write_text("[]")
+    with pytest.raises(UserError, match="not a JSON object"):
+        load(str(copy))
+    (copy / "model_index.json").write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        load(str(copy))
+
+
+def test_what_is_no_base_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is a file"):
+        find(str(tmp_path / "file"))
+    with pytest.raises(UserError, match="neither a folder, nor a hub id"):
+        find("no base at all")
+    with pytest.raises(UserError, match="nobody/nothing"):
+        find("nobody/nothing")  # offline: never waits for the network
