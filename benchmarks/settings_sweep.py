@@ -38,12 +38,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("settings", nargs="+", metavar="KEY=VALUE ...")
     parser.add_argument("--images", type=Path, default=Path("custom_datasets/data/cat"))
+    parser.add_argument("--base", default="toyland")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=16, help="pictures a prompt")
     arguments = parser.parse_args()
     concept = {"images": arguments.images, "noun": concept_noun(arguments.images.name)}
-    flags = {"concepts": [concept], "seed": arguments.seed, "card_pictures": 0}
+    flags = {"base": arguments.base, "concepts": [concept], "seed": arguments.seed}
+    flags |= {"card_pictures": 0}
     first = build_run(flags | {"out": arguments.out / "stage1"})
     first = replace(first, tuning=replace(first.tuning, steps=0), prior="none")
     backbone = load(first.base)
