@@ -16,7 +16,8 @@ from textreg.config import Images, Inversion, Optimizer, Prior, Run, TextReg, Tu
 from textreg.errors import UserError
 from textreg.latents import Latents
 from textreg.randomness import Draws
-from textreg.trainer import Training, check_pictures, steps, trainings
+from textreg.trainer import check_pictures, steps, trainings
+from textreg.training import Training
 from tiny_run import hashes, tiny_run, train
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"

@@ -9,7 +9,8 @@ from torch import nn
 
 from textreg.backbone import Backbone
 from textreg.config import Concept, Images, Inversion, Run, Tuning
-from textreg.trainer import Training, trainings
+from textreg.trainer import trainings
+from textreg.training import Training
 
 IDENTIFIERS = ("<krk1>", "<vox2>", "<zub3>")
 

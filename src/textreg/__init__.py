@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from textreg.learning import learn
     from textreg.sampling import PictureModel, sample
     from textreg.settings import build_run
-    from textreg.trainer import StepRecord, steps
+    from textreg.trainer import steps
+    from textreg.training import StepRecord
 
 __all__ = [
     "Adapter",
@@ -39,7 +40,7 @@ _HOMES = {
     "Concept": "config",
     "PictureModel": "sampling",
     "Run": "config",
-    "StepRecord": "trainer",
+    "StepRecord": "training",
     "UserError": "errors",
     "build_run": "settings",
     "learn": "learning",

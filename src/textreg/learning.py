@@ -10,7 +10,8 @@ from textreg.backbone import Backbone, load
 from textreg.config import Run
 from textreg.run_folder import RunFolder
 from textreg.sampling import PictureModel, sample
-from textreg.trainer import StepRecord, check_pictures, trainings
+from textreg.trainer import check_pictures, trainings
+from textreg.training import StepRecord
 
 
 def learn(

@@ -15,7 +15,7 @@ import textreg.adapter.legacy_file
 from textreg.adapter import Adapter
 from textreg.commands.progress import TrainingProgress
 from textreg.legacy import train
-from textreg.trainer import StepRecord
+from textreg.training import StepRecord
 
 
 def weights(folder: Path) -> dict[str, bytes]:

@@ -61,7 +61,7 @@ class TrainingProgress:
 
     def show(self, record: object) -> None:
         """Move the bar to a step's record."""
-        from textreg.trainer import StepRecord
+        from textreg.training import StepRecord
 
         assert isinstance(record, StepRecord)
         if record.drift is not None:

@@ -18,7 +18,7 @@ from textreg.legacy.command import Command, read_command
 
 if TYPE_CHECKING:
     from textreg.commands.progress import TrainingProgress
-    from textreg.trainer import Training
+    from textreg.training import Training
 
 
 def main(words: Sequence[str] | None = None) -> int:
