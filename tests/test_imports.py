@@ -49,7 +49,7 @@ def users(*packages: str) -> set[str]:
 
 def test_the_walk_sees_something() -> None:
     assert len(IMPORTS) > 40
-    assert "textreg.trainer" in users("textreg.method")
+    assert "textreg.training" in users("textreg.method")
 
 
 def test_config_imports_nothing_of_ours_and_no_torch() -> None:
