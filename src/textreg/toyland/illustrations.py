@@ -88,20 +88,21 @@ def plot_losses(figures: Path, out: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    parts: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
+    # By step, so that what a stopped build did twice counts once.
+    parts: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for line in figures.read_text().splitlines():
         row = json.loads(line)
         ignored = {"part", "step", "steps", "lr", "seconds"}
         for key, value in row.items():
             if "step" in row and key not in ignored:
-                parts[row["part"]][key].append((row["step"], value))
+                parts[row["part"]][key][row["step"]] = value
     figure, axes = pyplot.subplots(1, len(parts), figsize=(3.2 * len(parts), 2.8))
     for axis, (part, losses) in zip(
         [axes] if len(parts) == 1 else axes, parts.items(), strict=True
     ):
         for name, points in losses.items():
             if name in HEADS or len(losses) <= 2:
-                axis.plot(*zip(*points, strict=True), label=name, linewidth=1)
+                axis.plot(list(points), list(points.values()), label=name, linewidth=1)
         axis.set(title=part, xlabel="step", yscale="log")
         axis.legend(fontsize=6)
     figure.tight_layout()
