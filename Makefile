@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/textreg demo
 
 test: setup lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: setup
 	$(BIN)/ruff format --check .
