@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from textreg.prompts import templates
+
 from .attributes import PARTS, Picture
 
 if TYPE_CHECKING:
@@ -12,40 +14,7 @@ if TYPE_CHECKING:
 RARE_WORDS = ("ktn", "sks", "pll", "ucd")
 """Words that mean nothing: now and then they stand before a noun, whatever the picture."""
 
-INSTANCE_TEMPLATES = (
-    *(
-        f"a photo of {words} {{}}"
-        for words in (
-            "a",
-            "a clean",
-            "a dirty",
-            "my",
-            "the cool",
-            "the",
-            "one",
-            "the clean",
-            "a nice",
-            "the nice",
-            "the small",
-            "the weird",
-            "the large",
-            "a cool",
-            "a small",
-        )
-    ),
-    "the photo of a {}",
-    "a rendering of a {}",
-    "a rendition of a {}",
-    "a rendition of the {}",
-    "a dark photo of the {}",
-    "a bright photo of the {}",
-    "a cropped photo of a {}",
-    "a cropped photo of the {}",
-    "a close-up photo of a {}",
-    "a close-up photo of the {}",
-    "a good photo of a {}",
-    "a good photo of the {}",
-)
+INSTANCE_TEMPLATES = tuple(templates("instance_object"))
 """The 27 templates that textual inversion trains on."""
 
 ANY_STYLE = ("", "a rendering of", "a rendition of")
