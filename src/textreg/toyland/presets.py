@@ -46,7 +46,7 @@ PRESETS = {
         denoiser_widths=(64, 128, 176),
         denoiser_steps=4300,
         denoiser_batch=48,
-        decoder_steps=2400,
+        decoder_steps=1600,
     ),
     "test": Preset(
         num_shards=2,
