@@ -159,13 +159,16 @@ def _steps(work: Path, settings: argparse.Namespace, stop_after: int | None) -> 
     backbone = _load(settings)
     loaded = time.perf_counter()
     seconds: list[float] = []
+    processor: list[float] = []
     encoding: list[float] = []
-    ready = 0.0
+    ready = used = 0.0
     with _timed(backbone.vae, "encode") as encoded:
         for _, records in trainings(_run(work, settings), backbone, with_start=True):
+            before, used = used, time.process_time()
             if not records:
                 ready = time.perf_counter()
                 continue
+            processor.append(used - before)
             # The first view of each picture is encoded in the step that draws it.
             encoding.append(sum(encoded))
             seconds.append(records[0].seconds - encoding[-1])
@@ -178,6 +181,8 @@ def _steps(work: Path, settings: argparse.Namespace, stop_after: int | None) -> 
         "seconds_to_prepare": ready - loaded,
         "seconds_per_step": sorted(seconds)[len(seconds) // 2],
         "seconds_of_each_step": seconds,
+        # With the encoding, but without the waiting for other programs of this machine.
+        "processor_seconds_of_each_step": processor,
         "seconds_to_encode_a_view": max(encoding),
     }
 
@@ -208,8 +213,12 @@ def _phase(name: str, work: Path, settings: argparse.Namespace) -> dict[str, Any
     socket.socket.connect = refuse  # type: ignore[method-assign]
     begun = time.perf_counter()
     report = PHASES[name](work, settings)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"seconds": time.perf_counter() - begun, "peak_gibibytes": peak} | report
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "seconds": time.perf_counter() - begun,
+        "processor_seconds": used.ru_utime + used.ru_stime,
+        "peak_gibibytes": used.ru_maxrss / 2**20,
+    } | report
 
 
 def _rounded(value: Any) -> Any:
