@@ -1,0 +1,256 @@
+"""A run's state between two steps, and the step itself; what the loop in trainer.py advances."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from textreg.adapter import Adapter
+from textreg.backbone import Backbone
+from textreg.checkpoint import Checkpoint
+from textreg.concept import Folder
+from textreg.concept_texts import ConceptTexts
+from textreg.config import Run
+from textreg.errors import UserError
+from textreg.latents import Latents
+from textreg.method.denoising import add_noise, loss_per_concept, target
+from textreg.pictures import Picture, read_checked
+from textreg.priors import prior_of
+from textreg.randomness import Draws
+from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
+from textreg.text_shift import TextShift
+
+_DRIFT_EVERY = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """What one step did to one concept."""
+
+    concept: str
+    stage: str
+    step: int
+    """Steps done in this stage."""
+    global_step: int
+    """Steps done in both."""
+    losses: dict[str, float]
+    """Unweighted terms by name, and "total"."""
+    learning_rate: float
+    drift: dict[str, float] | None
+    """Text shift ||dW c|| / ||W c|| by prompt pool, every tenth step of stage 2."""
+    seconds: float
+
+
+class Training:
+    """The state of a run between two steps: vectors, edit, optimiser."""
+
+    def __init__(self, run: Run, backbone: Backbone, pictures: Sequence[Folder]):
+        self.run, self.backbone = run, backbone
+        with_noun = not run.inversion.initialise_with_noun
+        self.texts = [ConceptTexts.of(c, backbone, noun_in_prompts=with_noun) for c in run.concepts]
+        self.latents = [
+            Latents(
+                [_unchanged(p) for p in folder.pictures],
+                backbone,
+                run.images,
+                (run.seed, concept.name),
+            )
+            for concept, folder in zip(run.concepts, pictures, strict=True)
+        ]
+        self.projections = backbone.projections
+        try:
+            self.edit = backbone.projections.new_edit(run.tuning.rank, len(run.concepts))
+        except ValueError as error:
+            raise UserError(f"--rank: {error}") from None
+        self.inversion = InversionStage(run, self.texts)
+        self.text_shift = TextShift(self.texts)
+        self.prior = prior_of(run)
+        self.prior.prepare(self.texts, run.tuning.rank)
+        self._enter(0)
+
+    def _enter(self, index: int) -> None:
+        """Begin a stage with a fresh optimiser."""
+        if index == 0:
+            self.stage: Stage = self.inversion
+        else:
+            self.projections = self.backbone.projections.with_edit(self.edit)
+            vectors = self.inversion.vectors.detach()
+            self.stage = TuningStage(self.run, self.texts, vectors, self.projections, self.prior)
+        self.stage_index, self.step = index, 0
+        settings = self.run.optimizer
+        self.optimizer = torch.optim.AdamW(
+            self.stage.parameters().values(),
+            lr=self.stage.settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.epsilon,
+            weight_decay=settings.weight_decay,
+        )
+
+    def advance(self) -> bool:
+        """Go to the next stage if this one is done; False when there is none."""
+        while self.step >= self.stage.settings.steps:
+            if self.stage_index == 1:
+                return False
+            self._enter(1)
+        return True
+
+    @property
+    def global_step(self) -> int:
+        """Steps done in both stages."""
+        return self.step + (self.run.inversion.steps if self.stage_index else 0)
+
+    def take_step(self) -> list[StepRecord]:
+        """One update of every concept."""
+        start = time.perf_counter()
+        rate = learning_rate(self.stage.settings, self.step)
+        self.optimizer.param_groups[0]["lr"] = rate
+        losses: dict[str, Tensor] = {}
+        for micro in range(self.run.optimizer.accumulation):
+            for name, value in self._backward(micro).items():
+                losses[name] = losses.get(name, 0) + value / self.run.optimizer.accumulation
+        self._refuse_non_finite("loss", losses["total"])
+        self._clip()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.stage.after_step(rate)
+        self.step += 1
+        return self._records(losses, rate, time.perf_counter() - start)
+
+    def _backward(self, micro: int) -> dict[str, Tensor]:
+        """Gradients of one micro-batch; returns each term, [concepts]."""
+        run, backbone = self.run, self.backbone
+        draws = [
+            [
+                Draws(run.seed, concept.name, self.stage.name, self.step, micro, sample)
+                for sample in range(run.optimizer.batch_size)
+            ]
+            for concept in run.concepts
+        ]
+        x_0 = torch.stack(
+            [
+                latents.sample(d)
+                for latents, samples in zip(self.latents, draws, strict=True)
+                for d in samples
+            ]
+        )
+        each = [d for samples in draws for d in samples]
+        noise = torch.stack([d.normal("noise", tuple(x_0.shape[1:])) for d in each]).to(x_0)
+        alphas = backbone.alphas_cumprod
+        t = torch.tensor([d.index("timestep", len(alphas)) for d in each], device=x_0.device)
+        keys_values = self.projections(self.stage.features(draws))
+        prediction = backbone.denoiser(add_noise(x_0, noise, alphas[t]), t, keys_values)
+        wanted = target(x_0, noise, alphas[t], backbone.prediction_type)
+        terms = {"denoising": loss_per_concept(prediction, wanted, len(run.concepts))}
+        total = terms["denoising"]
+        for name, penalty in self.stage.penalties(draws).items():
+            terms[name] = penalty.value
+            total = total + penalty.weight * penalty.value
+        (total.sum() / run.optimizer.accumulation).backward()
+        return {name: value.detach() for name, value in (terms | {"total": total}).items()}
+
+    @torch.no_grad()
+    def _clip(self) -> None:
+        """Clip each concept's gradient by its own norm, never by the batch's.
+
+        Raises:
+            UserError: a gradient is not finite; the step is not taken.
+        """
+        grads = [p.grad for p in self.stage.parameters().values() if p.grad is not None]
+        norms = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+        self._refuse_non_finite("gradient", norms)
+        most = self.stage.max_grad_norm
+        if not most:
+            return
+        factor = (most / (norms + 1e-6)).clamp(max=1)
+        for g in grads:
+            g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
+
+    def _refuse_non_finite(self, what: str, values: Tensor) -> None:
+        for concept, value in zip(self.run.concepts, values.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{concept.name}: the {what} is not finite at {self.stage.name} step "
+                    f"{self.step + 1}, so the step was not taken; try --dtype fp32 or a lower "
+                    "learning rate"
+                )
+
+    def _records(self, losses: dict[str, Tensor], rate: float, seconds: float) -> list[StepRecord]:
+        values = {name: value.tolist() for name, value in losses.items()}
+        watch = self.stage_index == 1 and self.step % _DRIFT_EVERY == 0
+        shifts = self.text_shift.measure(self.edit) if watch else [None] * len(self.texts)
+        return [
+            StepRecord(
+                concept=concept.name,
+                stage=self.stage.name,
+                step=self.step,
+                global_step=self.global_step,
+                losses={name: value[n] for name, value in values.items()},
+                learning_rate=rate,
+                drift=shifts[n],
+                seconds=seconds,
+            )
+            for n, concept in enumerate(self.run.concepts)
+        ]
+
+    def adapters(self) -> list[Adapter]:
+        """Each concept as it stands now."""
+        return [
+            Adapter(
+                identifier=concept.identifier,
+                noun=concept.noun,
+                learnable_property=concept.learnable_property,
+                vector=self.inversion.vectors[n].detach().cpu().clone(),
+                factors={
+                    name: (down.cpu().clone(), up.cpu().clone())
+                    for name, (down, up) in zip(
+                        self.projections.names, self.edit.factors(n), strict=True
+                    )
+                },
+                alpha=float(self.run.tuning.rank),
+                digest=self.run.digest,
+            )
+            for n, concept in enumerate(self.run.concepts)
+        ]
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that training changes, as named tensors."""
+        tensors: dict[str, Tensor] = {"vectors": self.inversion.vectors}
+        if self.stage_index == 1:
+            tensors |= {f"edit.{name}": p for name, p in self.edit.named_parameters()}
+        for name, parameter in self.stage.parameters().items():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}/{key}"] = value
+        return tensors
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Set the state to a checkpoint's."""
+        tensors = checkpoint.tensors
+        with torch.no_grad():
+            self.inversion.vectors.copy_(tensors["vectors"])
+            if checkpoint.stage == 1:
+                self._enter(1)
+                for name, parameter in self.edit.named_parameters():
+                    parameter.copy_(tensors[f"edit.{name}"])
+        self.step = checkpoint.step
+        for name, parameter in self.stage.parameters().items():
+            prefix = f"optimizer.{name}/"
+            found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if found:
+                self.optimizer.state[parameter] = {
+                    key: value.to(parameter.device if key != "step" else "cpu")
+                    for key, value in found.items()
+                }
+
+
+def _unchanged(picture: Picture) -> Image.Image:
+    """Read a picture that was checked before; it must be the same file still."""
+    now, image = read_checked(picture.path)
+    if now.sha256 != picture.sha256:
+        raise UserError(f"{picture.path}: changed while it was being read; start again")
+    return image
