@@ -120,7 +120,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     world_grid().quantize(128).save(arguments.out / "toyland-world.png", optimize=True)
-    samples = draw_grid(arguments.base, sample_prompts(40), 8, zoom=2)
+    samples = draw_grid(arguments.base, sample_prompts(24), 8, zoom=2)
     samples.quantize(128).save(arguments.out / "toyland-samples.png", optimize=True)
     if arguments.figures:
         plot_losses(arguments.figures, arguments.out / "toyland-losses.png")
