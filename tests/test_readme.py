@@ -63,4 +63,6 @@ def test_the_demo_tells_its_story(tmp_path: Path) -> None:
     rows = {row["prior"]: row for row in json.loads((out / "report.json").read_text())["rows"]}
     drift = {name: row["drift"]["epsilon"]["class"] for name, row in rows.items()}
     assert drift["textreg"] < drift["none"] / 100
-    assert rows["textreg"]["editability"]["score"] > rows["none"]["editability"]["score"]
+    assert rows["textreg"]["drift"]["class picture change"] < 1e-3
+    assert rows["none"]["drift"]["class picture change"] > 0.05
+    assert rows["textreg"]["editability"]["score"] > 0.75

@@ -22,10 +22,10 @@ STEPS, GUIDANCE = 25, 4.0
 
 # Held out: no photo shows these scenes, and no training prompt names them or the hat.
 EDITS: tuple[tuple[str, str, str], ...] = (
-    ("a {} in the jungle", "scene", "jungle"),
+    ("a photo of a {} in the jungle", "scene", "jungle"),
     ("photo of a {} swimming in a pool", "scene", "water"),
-    ("a {} on top of green grass with sunflowers around it", "scene", "sunflowers"),
-    ("a {} wearing a hat", "accessory", "hat"),
+    ("a photo of a {} on top of green grass with sunflowers around it", "scene", "sunflowers"),
+    ("a photo of a {} wearing a hat", "accessory", "hat"),
 )
 _NEIGHBOURS = ("dog", "duck", "car", "house", "teapot", "chair", "boot", "flower")
 _GENERAL = (
