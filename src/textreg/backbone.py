@@ -219,8 +219,7 @@ def _scheduler(folder: Path) -> Any:
 
     config = _json(folder / "scheduler" / "scheduler_config.json")
     config = {k: v for k, v in config.items() if not k.startswith("_")}
-    scheduler, _ = DDIMScheduler.from_config(config, return_unused_kwargs=True)
-    return scheduler
+    return DDIMScheduler.from_config(config)
 
 
 def _from_hub(source: str, revision: str | None) -> Path:

@@ -9,7 +9,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class RunFolder:
         return (self.path / "run.yaml").is_file() and not self._differences()
 
     @contextmanager
-    def held(self, pictures: dict[str, list[str]]) -> Iterator[None]:
+    def held(self, pictures: dict[str, list[str]]) -> Generator[None]:
         """Create or reopen the folder and lock it while training.
 
         Args:

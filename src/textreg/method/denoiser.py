@@ -124,4 +124,5 @@ def freeze(module: nn.Module) -> nn.Module:
 
 def channels_last(module: nn.Module) -> nn.Module:
     """Lay convolution weights out for fast kernels; values do not change."""
-    return module.to(memory_format=torch.channels_last)
+    options: dict[str, Any] = {"memory_format": torch.channels_last}
+    return module.to(**options)
