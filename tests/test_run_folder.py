@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from textreg import trainer, training
+from textreg import training
 from textreg.backbone import Backbone
 from textreg.config import Concept, Images, Inversion, Mask, Run, Tuning
 from textreg.errors import UserError
@@ -113,7 +113,7 @@ def test_an_interrupt_leaves_no_half_state(
         monkeypatch.setattr(training.Training, "_clip", strike)
     else:
         train_some(run, backbone, 4)
-        monkeypatch.setattr(trainer, "_DRIFT_EVERY", 1)
+        monkeypatch.setattr(training, "_DRIFT_EVERY", 1)
         monkeypatch.setattr(TextShift, "measure", strike)
     with pytest.raises(interrupt):
         train(run, backbone)
