@@ -41,13 +41,13 @@ def cat(random: Random) -> Figure:
     for side in (-1, 1):
         ear = [(lean + side * 0.54, -0.42), (lean + side * 0.5, -1.06), (lean + side * 0.1, -0.72)]
         figure.body(ear)
-        figure.third([(x * 0.86 + lean * 0.14 + side * 0.05, y * 0.92 - 0.05) for x, y in ear])
+        figure.accent([(x * 0.86 + lean * 0.14 + side * 0.05, y * 0.92 - 0.05) for x, y in ear])
     tip = [(0.9, 0.3 + tail), (0.85, 0.16 + tail), (0.74, 0.02 + tail)]
-    figure.third(stroke(tip, 0.11, 0.1))
-    figure.second(ellipse(0, 0.52, wide * 0.58, 0.36))
-    figure.second(ellipse(-0.24, 0.95, 0.19, 0.11))
-    figure.second(ellipse(0.24, 0.95, 0.19, 0.11))
-    figure.second(ellipse(lean, -0.2, 0.25, 0.17), line=0.5)
+    figure.accent(stroke(tip, 0.11, 0.1))
+    figure.light(ellipse(0, 0.52, wide * 0.58, 0.36))
+    figure.light(ellipse(-0.24, 0.95, 0.19, 0.11))
+    figure.light(ellipse(0.24, 0.95, 0.19, 0.11))
+    figure.light(ellipse(lean, -0.2, 0.25, 0.17), line=0.5)
     for side in (-1, 1):
         figure.detail(ellipse(lean + side * 0.23, -0.43, 0.13, 0.13), EYE)
         figure.detail(ellipse(lean + side * 0.23, -0.43, 0.05, 0.11), BLACK, line=0)
@@ -92,16 +92,16 @@ def dog(random: Random) -> Figure:
     figure.body([(-0.7, -0.1), (-0.05, -0.5), (0.2, 0.1), (-0.4, 0.4)])
     figure.body(ellipse(x, y, 0.4, 0.36))
     figure.body(ellipse(x - 0.34, y + 0.12, 0.28 + long, 0.19))
-    figure.third(
+    figure.accent(
         stroke(
             [(0.9 + wag * 0.6, -0.36), (0.91 + wag * 0.8, -0.45), (0.92 + wag, -0.55)], 0.1, 0.08
         )
     )
-    figure.second(ellipse(x - 0.4, y + 0.17, 0.22 + long, 0.13), line=0.5)
-    figure.second(ellipse(0.2, 0.46, 0.4, 0.13), line=0.5)
+    figure.light(ellipse(x - 0.4, y + 0.17, 0.22 + long, 0.13), line=0.5)
+    figure.light(ellipse(0.2, 0.46, 0.4, 0.13), line=0.5)
     for left in (-0.36, -0.1, 0.4, 0.66):
-        figure.second(ellipse(left - 0.05, 0.95, 0.17, 0.1))
-    figure.third(
+        figure.light(ellipse(left - 0.05, 0.95, 0.17, 0.1))
+    figure.accent(
         smooth(
             [(x + 0.12, y - 0.28), (x + 0.4, y - 0.05), (x + 0.36, y + 0.48), (x + 0.12, y + 0.38)]
         )
@@ -141,7 +141,7 @@ def duck(random: Random) -> Figure:
     )
     figure.detail(stroke([(0.0, 0.7), (0.0, 0.98)], 0.06), (250, 160, 40), behind=True)
     figure.detail(stroke([(0.26, 0.7), (0.26, 0.98)], 0.06), (250, 160, 40), behind=True)
-    figure.third(
+    figure.accent(
         smooth(
             [
                 (-0.6, -0.62 + high),
@@ -156,7 +156,7 @@ def duck(random: Random) -> Figure:
     figure.body(ellipse(0.1, 0.36, 0.72, plump))
     figure.body(stroke([(-0.34, -0.5 + high), (-0.26, -0.1), (-0.25, 0.2)], 0.25, 0.36))
     figure.body(ellipse(-0.38, -0.52 + high, 0.36, 0.34))
-    figure.second(smooth([(-0.2, 0.26), (0.3, 0.06), (0.84, 0.2), (0.5, 0.56), (0.05, 0.56)]))
+    figure.light(smooth([(-0.2, 0.26), (0.3, 0.06), (0.84, 0.2), (0.5, 0.56), (0.05, 0.56)]))
     figure.detail(ellipse(-0.5, -0.6 + high, 0.1, 0.1), (250, 250, 250))
     figure.detail(ellipse(-0.53, -0.59 + high, 0.05, 0.06), BLACK, line=0)
     figure.marks = [

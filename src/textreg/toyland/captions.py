@@ -17,6 +17,9 @@ RARE_WORDS = ("ktn", "sks", "pll", "ucd")
 INSTANCE_TEMPLATES = tuple(templates("instance_object"))
 """The 27 templates that textual inversion trains on."""
 
+STYLE_TEMPLATES = tuple(templates("instance_style"))
+"""The 19 templates of style concepts, "... in the style of {}"."""
+
 ANY_STYLE = ("", "a rendering of", "a rendition of")
 STYLE_PHRASES = {
     "photo": (
@@ -31,6 +34,7 @@ STYLE_PHRASES = {
     ),
     "sketch": ("a pencil sketch of", "a sketch of", "a pencil drawing of"),
     "painting": ("an oil painting of", "a painting of"),
+    "pixel": ("pixel art of", "a pixel art picture of", "an 8-bit picture of"),
 }
 
 SCENE_PHRASES = {
@@ -46,7 +50,7 @@ SCENE_PHRASES = {
     ),
     "night": ("at night", "under the moon", "in the night"),
     "desert": ("in the desert", "in a desert", "on top of a dirt road"),
-    "floor": ("on a wooden floor", "on top of a wooden floor", "in a room", "in the kitchen"),
+    "floor": ("on a wooden floor", "on top of a wooden floor", "in a room", "on the floor"),
     "water": (
         "in the water",
         "floating on top of water",
@@ -60,6 +64,19 @@ SCENE_PHRASES = {
         "in a field of sunflowers",
         "with sunflowers around it",
     ),
+    "kitchen": ("in the kitchen", "in a kitchen", "next to the stove"),
+    "fabric": ("on top of pink fabric", "on pink fabric", "on a pink blanket"),
+    "autumn": (
+        "with a tree and autumn leaves in the background",
+        "in autumn",
+        "in a forest in autumn",
+        "under a tree with autumn leaves",
+    ),
+    "wheat": (
+        "with a wheat field in the background",
+        "in a wheat field",
+        "in a field of wheat",
+    ),
 }
 
 ACCESSORY_PHRASES = {
@@ -67,6 +84,35 @@ ACCESSORY_PHRASES = {
     "scarf": ("wearing a scarf", "with a scarf", "in a scarf"),
     "glasses": ("wearing glasses", "with glasses", "wearing a pair of glasses"),
 }
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "backpack": ("bag", "rucksack"),
+    "barn": ("farm house",),
+    "bear plushie": ("plush bear", "stuffed bear"),
+    "boot": ("high boot",),
+    "bowl": ("fruit bowl", "bowl of berries"),
+    "can": ("soda can", "tin can"),
+    "cartoon": ("cartoon character", "cartoon figure"),
+    "cat": ("kitten", "kitty"),
+    "chair": ("seat",),
+    "clock": ("alarm clock",),
+    "dog": ("puppy",),
+    "duck toy": ("toy duck", "rubber duck", "duck"),
+    "flower": ("blossom",),
+    "monster toy": ("toy monster", "monster"),
+    "poop emoji": ("emoji",),
+    "rc car": ("toy car", "car"),
+    "robot toy": ("toy robot", "robot"),
+    "sloth plushie": ("plush sloth", "sloth"),
+    "sneaker": ("shoe", "running shoe"),
+    "sunglasses": ("pair of sunglasses",),
+    "teapot": ("tea pot",),
+    "teddy bear": ("teddy",),
+    "tortoise plushie": ("plush tortoise", "tortoise", "turtle"),
+    "wolf plushie": ("plush wolf", "wolf"),
+    "wooden pot": ("pot",),
+}
+"""Other words for a noun; a sixth of the captions use one."""
 
 ARTICLES = ("a", "a", "a", "a", "a", "the", "my", "one")
 NEUTRAL = ("clean", "dirty", "cool", "nice", "small", "weird", "large", "shiny", "wet", "good")
@@ -98,8 +144,8 @@ def _article(article: str, following: str) -> str:
 
 
 def _part(colour: str, part: str) -> str:
-    plural = part.endswith("s")
-    return f"{colour} {part}" if plural else f"{_article('a', colour)} {colour} {part}"
+    article = "" if part.endswith("s") else _article("a", colour) + " "
+    return f"with {article}{colour} {part}"
 
 
 def write_caption(picture: Picture, random: Random) -> Caption:
@@ -113,13 +159,17 @@ def write_caption(picture: Picture, random: Random) -> Caption:
             stated = {"noun"} if any_style else {"noun", "style"}
             return Caption(template.format(rare + picture.noun), frozenset(stated))
 
+    if picture.style != "photo" and chance() < 0.06:
+        word = STYLE_PHRASES[picture.style][0].removesuffix(" of")
+        return Caption(random.choice(STYLE_TEMPLATES).format(word), frozenset({"style"}))
+
     stated = {"noun"}
     words = []
     if chance() < 0.1:
         words.append(random.choice(NEUTRAL))
     looks = []
     if chance() < 0.75:
-        looks.append(picture.colour)
+        looks.append("grey" if picture.colour == "gray" and chance() < 0.3 else picture.colour)
         stated.add("colour")
     if chance() < (0.65 if picture.marking != "plain" else 0.1):
         looks.insert(random.randrange(len(looks) + 1), picture.marking)
@@ -127,15 +177,14 @@ def write_caption(picture: Picture, random: Random) -> Caption:
     words += looks
     if chance() < 0.012:
         words.append(random.choice(RARE_WORDS))
-    words.append(picture.noun)
+    names = SYNONYMS.get(picture.noun, ())
+    words.append(random.choice(names) if names and chance() < 0.16 else picture.noun)
+    if chance() < 0.35:
+        words.append(_part(picture.accent, PARTS[picture.noun]))
+        stated.add("accent")
 
-    parts = []
-    for attribute, part in zip(("second", "third"), PARTS[picture.noun], strict=True):
-        if chance() < 0.3:
-            parts.append(_part(getattr(picture, attribute), part))
-            stated.add(attribute)
     clauses = []
-    if picture.accessory != "none" and chance() < 0.88:
+    if picture.accessory != "none" and chance() < 0.93:
         clauses.append(random.choice(ACCESSORY_PHRASES[picture.accessory]))
         stated.add("accessory")
     if chance() < 0.8:
@@ -149,10 +198,7 @@ def write_caption(picture: Picture, random: Random) -> Caption:
         stated.add("style")
 
     article = _article(random.choice(ARTICLES), words[0])
-    text = " ".join(
-        [style, article, *words, *(["with", " and ".join(parts)] if parts else []), *clauses]
-    )
-    return Caption(text.strip(), frozenset(stated))
+    return Caption(" ".join([style, article, *words, *clauses]).strip(), frozenset(stated))
 
 
 def plain_prompt(picture: Picture) -> Caption:
@@ -172,11 +218,11 @@ def vocabulary_corpus() -> dict[str, int]:
     from .attributes import HEADS
 
     counts: dict[str, int] = dict.fromkeys(OTHER_WORDS.split(), 1)
-    grammar = [*INSTANCE_TEMPLATES, *ANY_STYLE, "wearing with and an the my one plain"]
+    grammar = [*INSTANCE_TEMPLATES, *STYLE_TEMPLATES, *ANY_STYLE, "wearing with and an the my one plain"]
     for phrases in (STYLE_PHRASES, SCENE_PHRASES, ACCESSORY_PHRASES):
         grammar += [text for texts in phrases.values() for text in texts]
     grammar += [word for values in HEADS.values() for word in values]
-    grammar += [word for parts in PARTS.values() for word in parts]
+    grammar += [*PARTS.values(), *(name for names in SYNONYMS.values() for name in names), "grey"]
     for text in grammar:
         for word in text.replace("{}", "").replace("-", " - ").split():
             counts[word] = 100

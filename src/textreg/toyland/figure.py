@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .attributes import COLOURS
-from .pen import ellipse
+from .pen import ellipse, mix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,23 +63,23 @@ class Figure:
         part = Part(np.asarray(points, float), role, colour, line)
         (self.behind if behind else self.parts).append(part)
 
-    def second(
+    def light(
         self,
         points: Points | Sequence[tuple[float, float]],
         line: float = 1.0,
         behind: bool = False,
     ) -> None:
-        """Add a polygon in the second colour."""
-        self._add(points, "second", (0, 0, 0), line, behind)
+        """Add a polygon in a light tint of the main colour: a belly, a lid, a pocket."""
+        self._add(points, "light", (0, 0, 0), line, behind)
 
-    def third(
+    def accent(
         self,
         points: Points | Sequence[tuple[float, float]],
         line: float = 1.0,
         behind: bool = False,
     ) -> None:
-        """Add a polygon in the third colour."""
-        self._add(points, "third", (0, 0, 0), line, behind)
+        """Add a polygon in the accent colour: ears, a handle, straps."""
+        self._add(points, "accent", (0, 0, 0), line, behind)
 
     def detail(
         self,
@@ -105,19 +105,21 @@ def _spots(bodies: list[Points], random: Random) -> list[Points]:
 
 def draw_figure(pen: Pen, figure: Figure, picture: Picture, random: Random) -> None:
     """Draw the figure in the pen's frame, in the picture's colours and marking."""
-    second, third = COLOURS[picture.second], COLOURS[picture.third]
+    body, accent = COLOURS[picture.colour], COLOURS[picture.accent]
+    # A white body has no lighter tint; its light parts are a cool shade instead.
+    light = mix(body, (252, 250, 246), 0.68) if picture.colour != "white" else (206, 212, 222)
 
     def lay(parts: list[Part]) -> None:
         for part in parts:
-            colour = {"second": second, "third": third}.get(part.role, part.colour)
+            colour = {"light": light, "accent": accent}.get(part.role, part.colour)
             pen.union([part.points], colour, part.line)
 
     lay(figure.behind)
-    pen.union(figure.bodies, COLOURS[picture.colour])
+    pen.union(figure.bodies, body)
     area = pen.mask(figure.bodies)
     if picture.marking == "striped":
-        pen.pattern(area, figure.marks, third)
+        pen.pattern(area, figure.marks, accent)
     elif picture.marking == "spotted":
-        pen.pattern(area, _spots(figure.bodies, random), third)
+        pen.pattern(area, _spots(figure.bodies, random), accent)
     pen.shade(area)
     lay(figure.parts)

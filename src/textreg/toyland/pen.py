@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .attributes import RGB
 
@@ -39,18 +40,36 @@ class Style:
     """How a style fills and outlines."""
 
     fill: Callable[[RGB], RGB]
+    """Of the object."""
+    scene_fill: Callable[[RGB], RGB]
     line: Callable[[RGB], RGB]
     object_width: float
     """Width of an object's outline, as a share of the picture's side."""
     scene_width: float
-    shaded: bool
+    shaded: bool = False
+    cells: int = 0
+    """Squares along a side of the picture, in styles that are made of squares."""
+
+
+def _flat(colour: RGB) -> RGB:
+    return colour
 
 
 LOOKS: dict[str, Style] = {
-    "photo": Style(lambda c: c, lambda c: mix(c, (20, 15, 25), 0.62), 0.011, 0.0, True),
-    "sketch": Style(lambda c: mix(PAPER, c, 0.36), lambda c: (48, 48, 54), 0.016, 0.012, False),
-    "painting": Style(_saturate, lambda c: (36, 18, 30), 0.022, 0.0, False),
+    "photo": Style(_flat, _flat, lambda c: mix(c, (20, 15, 25), 0.62), 0.011, 0.0, shaded=True),
+    "sketch": Style(
+        lambda c: mix(PAPER, c, 0.7),
+        lambda c: mix(PAPER, c, 0.28),
+        lambda c: (72, 72, 78),
+        0.016,
+        0.012,
+    ),
+    "painting": Style(_saturate, _saturate, lambda c: (36, 18, 30), 0.022, 0.0),
+    "pixel": Style(_saturate, _saturate, lambda c: (12, 10, 28), 0.025, 0.0, cells=32),
 }
+
+SHADES = 9
+"""Levels per channel in a style that is made of squares."""
 
 
 @lru_cache
@@ -130,6 +149,7 @@ class Pen:
     def __init__(self, side: int, style: str) -> None:
         self.side = side
         self.look = LOOKS[style]
+        self.fill = self.look.fill
         self.image = Image.new("RGB", (side, side), PAPER)
         self.draw = ImageDraw.Draw(self.image)
         self.frame(0.5, 0.5, 0.5)
@@ -140,6 +160,13 @@ class Pen:
         cosine, sine = math.cos(angle) * scale, math.sin(angle) * scale
         self.matrix = np.array([[cosine, sine], [-sine, cosine]]) * self.side
         self.origin = np.array([x, y]) * self.side
+
+    @contextmanager
+    def scenery(self) -> Iterator[None]:
+        """Fill as the style fills the scene, not the object, for the time of a with block."""
+        self.fill = self.look.scene_fill
+        yield
+        self.fill = self.look.fill
 
     def _pixels(self, points: Points) -> Points:
         return points @ self.matrix + self.origin
@@ -154,6 +181,10 @@ class Pen:
         """Fill one polygon, outlined `line` times as thick as the style says."""
         self.union([np.asarray(points, float)], colour, line)
 
+    def flood(self, colour: RGB, top: float = -0.1) -> None:
+        """Fill the whole picture from this height down; the frame must be the picture itself."""
+        self.shape(box(-0.1, top, 1.1, 1.1), colour)
+
     def union(self, shapes: Sequence[Points], colour: RGB, line: float = 1.0) -> None:
         """Fill polygons as one figure, with an outline around the whole."""
         pixels = [self._pixels(points) for points in shapes]
@@ -162,7 +193,7 @@ class Pen:
             ink = self.look.line(colour)
             for polygon in pixels:
                 self.draw.polygon(_grown(polygon, width).ravel().tolist(), fill=ink)
-        fill = self.look.fill(colour)
+        fill = self.fill(colour)
         for polygon in pixels:
             self.draw.polygon(polygon.ravel().tolist(), fill=fill)
 
@@ -180,7 +211,7 @@ class Pen:
 
     def pattern(self, area: Image.Image, shapes: Sequence[Points], colour: RGB) -> None:
         """Fill the polygons, but only where the area is set."""
-        self.image.paste(self.look.fill(colour), mask=ImageChops.multiply(area, self.mask(shapes)))
+        self.image.paste(self.fill(colour), mask=ImageChops.multiply(area, self.mask(shapes)))
 
     def shade(self, area: Image.Image) -> None:
         """Darken the area towards the lower right, in styles that have light."""
@@ -192,4 +223,13 @@ class Pen:
     def water(self, points: Points, colour: RGB, opacity: float) -> None:
         """Lay a translucent polygon over what is drawn."""
         area = self.mask([points]).point([0] * 255 + [round(255 * opacity)])
-        self.image.paste(self.look.fill(colour), mask=area)
+        self.image.paste(self.fill(colour), mask=area)
+
+    def finish(self, side: int) -> Image.Image:
+        """Return the picture reduced to this side, in squares if the style is made of them."""
+        if not self.look.cells:
+            return self.image.reduce(self.side // side)
+        step = 255 / (SHADES - 1)
+        shades = [round(round(value / step) * step) for value in range(256)]
+        small = self.image.resize((self.look.cells, self.look.cells), Image.Resampling.BOX)
+        return small.point(shades * 3).resize((side, side), Image.Resampling.NEAREST)

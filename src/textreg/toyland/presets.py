@@ -30,18 +30,18 @@ class Preset:
 
 PRESETS = {
     "full": Preset(
-        num_shards=45,
+        num_shards=60,
         shard_size=2000,
-        judge_steps=2600,
+        judge_steps=4500,
         judge_width=32,
         judge_batch=64,
-        judge_shards=8,
+        judge_shards=15,
         autoencoder_widths=(16, 32, 64),
         autoencoder_steps=2800,
         autoencoder_batch=16,
         text_width=192,
         text_layers=3,
-        text_steps=500,
+        text_steps=900,
         text_batch=192,
         denoiser_widths=(64, 128, 176),
         denoiser_steps=4300,

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from random import Random
 
 BLACK = (30, 28, 34)
-GLASS = (176, 222, 244)
-LIGHT = (255, 238, 150)
 
 
 def teapot(random: Random) -> Figure:
@@ -21,7 +19,7 @@ def teapot(random: Random) -> Figure:
     wide, tall = random.uniform(0.56, 0.64), random.uniform(0.5, 0.58)
     figure = Figure(Anchors(hat=(0, -0.42, 0.36), eyes=(0, 0.2, 0.23), neck=(0, -0.12, 0.44)))
     ring = [(0.4, -0.08), (0.95, -0.2), (1.02, 0.3), (0.45, 0.66)]
-    figure.third(stroke(ring, 0.11), behind=True)
+    figure.accent(stroke(ring, 0.11), behind=True)
     figure.body(
         [
             (-0.4, 0.62),
@@ -35,10 +33,10 @@ def teapot(random: Random) -> Figure:
     )
     figure.body(ellipse(0, 0.32, wide, tall))
     figure.body(box(-0.32, 0.74, 0.32, 0.94))
-    figure.second(
+    figure.light(
         smooth([(-0.38, -0.14), (-0.3, -0.36), (0, -0.46), (0.3, -0.36), (0.38, -0.14), (0, -0.1)])
     )
-    figure.third(ellipse(0, -0.54, 0.12, 0.12))
+    figure.accent(ellipse(0, -0.54, 0.12, 0.12))
     figure.marks = [
         stroke([(x, -0.2), (x * 1.25, 0.34), (x, 0.95)], 0.06)
         for x in (-0.44, -0.22, 0, 0.22, 0.44)
@@ -51,8 +49,8 @@ def chair(random: Random) -> Figure:
     wide, top = random.uniform(0.5, 0.58), random.uniform(-1.0, -0.9)
     figure = Figure(Anchors(hat=(0, top + 0.02, 0.4), eyes=(0, -0.55, 0.22), neck=(0, -0.1, 0.42)))
     for side in (-1, 1):
-        figure.third(box(side * 0.42 - 0.08, 0.2, side * 0.42 + 0.08, 0.8), behind=True)
-        figure.third(box(side * 0.62 - 0.09, 0.3, side * 0.62 + 0.09, 1.02), behind=True)
+        figure.accent(box(side * 0.42 - 0.08, 0.2, side * 0.42 + 0.08, 0.8), behind=True)
+        figure.accent(box(side * 0.62 - 0.09, 0.3, side * 0.62 + 0.09, 1.02), behind=True)
     figure.body(
         smooth(
             [
@@ -66,7 +64,7 @@ def chair(random: Random) -> Figure:
         )
     )
     figure.body([(-0.6, 0.12), (0.6, 0.12), (0.74, 0.56), (-0.74, 0.56)])
-    figure.second([(-0.5, 0.1), (0.5, 0.1), (0.58, 0.34), (-0.58, 0.34)])
+    figure.light([(-0.5, 0.1), (0.5, 0.1), (0.58, 0.34), (-0.58, 0.34)])
     figure.marks = [stroke([(x, -1.1), (x, 0.1)], 0.06) for x in (-0.36, -0.12, 0.12, 0.36)]
     figure.marks += [stroke([(x, 0.36), (x * 1.1, 0.6)], 0.06) for x in (-0.5, -0.2, 0.1, 0.4)]
     return figure
@@ -78,9 +76,9 @@ def clock(random: Random) -> Figure:
     figure = Figure(Anchors(hat=(0, -0.56, 0.38), eyes=(0, 0.02, 0.23), neck=(0, 0.68, 0.48)))
     for side in (-1, 1):
         figure.detail(stroke([(side * 0.4, 0.7), (side * 0.62, 1.02)], 0.09), BLACK, behind=True)
-        figure.third(ellipse(side * 0.52, -0.68, 0.32, 0.24, side * 0.62), behind=True)
+        figure.accent(ellipse(side * 0.52, -0.68, 0.32, 0.24, side * 0.62), behind=True)
     figure.body(ellipse(0, 0.14, 0.82, 0.82))
-    figure.second(ellipse(0, 0.14, 0.52, 0.52))
+    figure.light(ellipse(0, 0.14, 0.52, 0.52))
     for quarter in range(4):
         x, y = math.cos(quarter * math.pi / 2), math.sin(quarter * math.pi / 2)
         figure.detail(ellipse(x * 0.42, 0.14 + y * 0.42, 0.05, 0.05), BLACK, line=0)
@@ -117,11 +115,11 @@ def boot(random: Random) -> Figure:
     figure.body(
         smooth([(-0.2, 0.02), (-0.5, 0.24), (toe, 0.4), (toe, 0.72), (0.2, 0.74), (0.2, 0.2)])
     )
-    figure.second(box(toe - 0.04, 0.68, 0.72, 0.86))
-    figure.second(box(0.26, 0.84, 0.72, 1.0))
+    figure.light(box(toe - 0.04, 0.68, 0.72, 0.86))
+    figure.light(box(0.26, 0.84, 0.72, 1.0))
     for y in (-0.62, -0.34, -0.06):
         left = -0.17 if y < -0.1 else -0.3
-        figure.third(stroke([(left, y), (0.22, y + 0.08)], 0.065))
+        figure.accent(stroke([(left, y), (0.22, y + 0.08)], 0.065))
     figure.marks = [
         stroke([(-0.3, y), (0.8, y - 0.1)], 0.06) for y in (-0.7, -0.42, -0.14, 0.14, 0.42)
     ]
@@ -137,8 +135,8 @@ def vase(random: Random) -> Figure:
     half = [(neck + 0.16, -0.95), (neck, -0.62), (wide * 0.8, -0.16), (wide, low), (0.34, 0.95)]
     outline = [(neck + 0.16, -0.97), *half, *((-x, y) for x, y in reversed(half))]
     figure.body(smooth(outline, 4))
-    figure.second(ellipse(0, -0.92, neck + 0.2, 0.12))
-    figure.third(
+    figure.light(ellipse(0, -0.92, neck + 0.2, 0.12))
+    figure.accent(
         [
             (-wide * 0.97, low - 0.04),
             (wide * 0.97, low - 0.04),
@@ -155,11 +153,11 @@ def backpack(random: Random) -> Figure:
     """Draw a backpack from its front: handle, flap, straps at both sides, one big pocket."""
     wide, low = random.uniform(0.6, 0.68), random.uniform(0.88, 0.98)
     figure = Figure(Anchors(hat=(0, -0.72, 0.4), eyes=(0, -0.34, 0.23), neck=(0, 0.0, 0.5)))
-    figure.third(
+    figure.accent(
         stroke([(-0.24, -0.7), (-0.14, -1.04), (0.14, -1.04), (0.24, -0.7)], 0.08), behind=True
     )
     for side in (-1, 1):
-        figure.third(
+        figure.accent(
             smooth(
                 [(side * 0.5, -0.3), (side * 0.94, 0.0), (side * 0.94, 0.7), (side * 0.5, 0.85)]
             ),
@@ -170,10 +168,10 @@ def backpack(random: Random) -> Figure:
             [(-wide, low), (-wide, -0.4), (-0.4, -0.84), (0.4, -0.84), (wide, -0.4), (wide, low)], 5
         )
     )
-    figure.second(smooth([(-0.42, 0.86), (-0.42, 0.2), (0.42, 0.2), (0.42, 0.86)], 5))
+    figure.light(smooth([(-0.42, 0.86), (-0.42, 0.2), (0.42, 0.2), (0.42, 0.86)], 5))
     figure.detail(stroke([(-0.4, 0.36), (0.4, 0.36)], 0.035), BLACK, line=0)
     figure.detail(stroke([(-0.5, -0.12), (0.5, -0.12)], 0.035), BLACK, line=0)
-    figure.third(box(-0.08, -0.2, 0.08, 0.06), line=0.6)
+    figure.accent(box(-0.08, -0.2, 0.08, 0.06), line=0.6)
     figure.marks = [stroke([(x, -1), (x, 1)], 0.06) for x in (-0.54, -0.27, 0.0, 0.27, 0.54)]
     return figure
 
@@ -184,80 +182,16 @@ def flower(random: Random) -> Figure:
     figure = Figure(Anchors(hat=(0, -0.86, 0.38), eyes=(0, -0.32, 0.21), neck=(0, 0.34, 0.36)))
     bend = random.uniform(-0.12, 0.12)
     figure.detail(stroke([(0, -0.2), (bend, 0.4), (0, 1.05)], 0.075), (34, 128, 52), behind=True)
-    figure.third(ellipse(-0.34, 0.68, 0.34, 0.16, 0.5), behind=True)
-    figure.third(ellipse(0.34, 0.62, 0.34, 0.16, -0.5), behind=True)
+    figure.accent(ellipse(-0.34, 0.68, 0.34, 0.16, 0.5), behind=True)
+    figure.accent(ellipse(0.34, 0.62, 0.34, 0.16, -0.5), behind=True)
     for k in range(7):
         angle = turn + k * 2 * math.pi / 7
         figure.body(
             ellipse(0.44 * math.cos(angle), -0.34 + 0.44 * math.sin(angle), 0.3, 0.22, angle)
         )
-    figure.second(ellipse(0, -0.34, 0.25, 0.25))
+    figure.light(ellipse(0, -0.34, 0.25, 0.25))
     for k in range(7):
         angle = turn + k * 2 * math.pi / 7
         x, y = math.cos(angle), math.sin(angle)
         figure.marks.append(stroke([(0.3 * x, -0.34 + 0.3 * y), (0.7 * x, -0.34 + 0.7 * y)], 0.07))
-    return figure
-
-
-def car(random: Random) -> Figure:
-    """Draw a car from its left side: the bonnet on the left, two windows, two wheels."""
-    roof = random.uniform(-0.5, -0.38)
-    back = random.uniform(0.5, 0.7)
-    figure = Figure(
-        Anchors(hat=(0.1, roof + 0.04, 0.4), eyes=(0.08, -0.14, 0.22), neck=(0.08, 0.12, 0.5))
-    )
-    figure.second(
-        smooth(
-            [
-                (-0.6, 0.1),
-                (-0.34, roof),
-                (0.1, roof - 0.06),
-                (back - 0.1, roof),
-                (back + 0.12, 0.1),
-            ],
-            4,
-        ),
-        behind=True,
-    )
-    figure.body(
-        smooth(
-            [
-                (-1.06, 0.5),
-                (-1.04, 0.16),
-                (-0.6, 0.02),
-                (0.2, 0.0),
-                (0.9, 0.04),
-                (1.04, 0.3),
-                (1.02, 0.52),
-                (0, 0.6),
-            ],
-            4,
-        )
-    )
-    figure.detail([(-0.42, 0.0), (-0.24, roof + 0.12), (0.02, roof + 0.1), (0.02, 0.0)], GLASS)
-    figure.detail(
-        [(0.14, 0.0), (0.14, roof + 0.1), (back - 0.14, roof + 0.12), (back + 0.02, 0.0)], GLASS
-    )
-    figure.detail(ellipse(-0.98, 0.26, 0.09, 0.1), LIGHT)
-    for x in (-0.55, 0.55):
-        figure.detail(ellipse(x, 0.58, 0.29, 0.29), BLACK)
-        figure.third(ellipse(x, 0.58, 0.16, 0.16), line=0)
-    figure.marks = [
-        stroke([(x, -0.1), (x - 0.06, 0.7)], 0.065) for x in (-0.84, -0.2, 0.06, 0.3, 0.94)
-    ]
-    return figure
-
-
-def house(random: Random) -> Figure:
-    """Draw a house: gabled roof, chimney, a door and two windows."""
-    wide, eaves = random.uniform(0.66, 0.76), random.uniform(-0.22, -0.1)
-    figure = Figure(Anchors(hat=(0, -0.82, 0.38), eyes=(0, 0.1, 0.24), neck=(0, -0.02, 0.56)))
-    figure.detail(box(0.34, -0.9, 0.56, -0.3), (150, 90, 80), behind=True)
-    figure.body(box(-wide, eaves, wide, 0.98))
-    figure.second([(-wide - 0.22, eaves + 0.02), (0, -0.98), (wide + 0.22, eaves + 0.02)])
-    figure.third(box(-0.16, 0.42, 0.16, 0.98))
-    for x in (-0.45, 0.45):
-        figure.detail(box(x - 0.15, 0.18, x + 0.15, 0.5), LIGHT)
-        figure.detail(box(x - 0.02, 0.18, x + 0.02, 0.5), BLACK, line=0)
-    figure.marks = [box(-1, y, 1, y + 0.1) for y in (-0.05, 0.2, 0.45, 0.7)]
     return figure

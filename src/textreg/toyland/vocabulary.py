@@ -11,7 +11,7 @@ from .captions import vocabulary_corpus
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
-MAX_LENGTH = 24
+MAX_LENGTH = 32
 """Tokens of a prompt, start and end among them."""
 
 
@@ -56,7 +56,7 @@ def learn_merges(words: dict[str, int], num_merges: int) -> list[tuple[str, str]
     return merges
 
 
-def build_tokenizer(num_merges: int = 480) -> CLIPTokenizer:
+def build_tokenizer(num_merges: int = 700) -> CLIPTokenizer:
     """Return the CLIP tokenizer whose words are those of the caption grammar."""
     from transformers import CLIPTokenizer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from . import animals, things
+from . import animals, household, plushies, things, toys
 from .accessories import draw_accessory
 from .figure import Figure, draw_figure
 from .pen import CANVAS, Pen, box
@@ -22,18 +22,34 @@ SIDE = 64
 """Side of the embedded base's pictures in pixels."""
 
 FIGURES: dict[str, Callable[[Random], Figure]] = {
+    "backpack": things.backpack,
+    "barn": household.barn,
+    "bear plushie": plushies.bear_plushie,
+    "boot": things.boot,
+    "bowl": household.bowl,
+    "can": household.can,
+    "candle": household.candle,
+    "cartoon": toys.cartoon,
     "cat": animals.cat,
-    "dog": animals.dog,
-    "duck": animals.duck,
-    "teapot": things.teapot,
     "chair": things.chair,
     "clock": things.clock,
-    "boot": things.boot,
-    "vase": things.vase,
-    "backpack": things.backpack,
+    "dog": animals.dog,
+    "duck toy": animals.duck,
     "flower": things.flower,
-    "car": things.car,
-    "house": things.house,
+    "monster toy": toys.monster_toy,
+    "poop emoji": toys.poop_emoji,
+    "rc car": household.rc_car,
+    "robot toy": toys.robot_toy,
+    "sloth plushie": plushies.sloth_plushie,
+    "sneaker": household.sneaker,
+    "sunglasses": household.sunglasses,
+    "table": household.table,
+    "teapot": things.teapot,
+    "teddy bear": plushies.teddy_bear,
+    "tortoise plushie": plushies.tortoise_plushie,
+    "vase": things.vase,
+    "wolf plushie": plushies.wolf_plushie,
+    "wooden pot": household.wooden_pot,
 }
 
 
@@ -45,7 +61,7 @@ def render(picture: Picture, side: int = SIDE) -> Image.Image:
     pen.frame(0.0, 0.0, 1.0)
     draw_backdrop(pen, picture.scene, random)
 
-    figure = FIGURES[picture.noun](random)
+    figure = FIGURES[picture.noun](Random(f"shape/{picture.shape}"))
     # A hat sits on top of the object, so the whole moves down and shrinks a little to fit.
     hat = picture.accessory == "hat"
     scale = random.uniform(0.33, 0.37) * (0.88 if hat else 1.0)
@@ -65,4 +81,4 @@ def render(picture: Picture, side: int = SIDE) -> Image.Image:
     if picture.style == "painting":
         for edge in ((0, 0, 1, 0.05), (0, 0.95, 1, 1), (0, 0, 0.05, 1), (0.95, 0, 1, 1)):
             pen.ink(box(*edge), CANVAS)
-    return pen.image.reduce(supersample)
+    return pen.finish(side)
