@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from textreg.toyland import Judge
-from textreg.toyland.attributes import HEADS, INDIVIDUAL, Picture, numbered_picture
+from textreg.toyland.attributes import HEADS, Picture, numbered_picture
 from textreg.toyland.captions import plain_prompt
+from textreg.toyland.concept_set import concept_pictures
 from textreg.toyland.judge_training import spoil
 from textreg.toyland.scoring import render_tensor, shares_right
 
@@ -52,9 +53,31 @@ def test_probabilities_and_features(judge: Judge, fresh: tuple[list[Picture], to
 
 
 def test_features_know_the_individual(judge: Judge):
-    scenes = ("jungle", "night", "snow", "floor")
-    same = [Picture(**INDIVIDUAL, scene=s, seed=k) for k, s in enumerate(scenes)]
-    other = [replace(p, colour="green", third="red", marking="spotted") for p in same]
+    same = concept_pictures("cat")
+    other = [replace(p, colour="green", accent="red", marking="striped") for p in same]
     mine, theirs = (judge.features(render_tensor(group)) for group in (same, other))
-    alike = (mine @ mine.T)[~torch.eye(4, dtype=torch.bool)].mean()
-    assert alike > (mine @ theirs.T)[~torch.eye(4, dtype=torch.bool)].mean() + 0.1
+    alike = (mine @ mine.T)[~torch.eye(len(same), dtype=torch.bool)].mean()
+    assert alike > (mine @ theirs.T)[~torch.eye(len(same), dtype=torch.bool)].mean() + 0.1
+
+
+def test_texts_find_their_pictures(judge: Judge, fresh: tuple[list[Picture], torch.Tensor]):
+    pictures, images = fresh
+    texts = [plain_prompt(picture).text for picture in pictures]
+    scores = judge.text_features(texts) @ judge.match_features(images).T
+    # Pictures of one prompt cannot be told apart, so equal texts count as found.
+    found = [texts[k] == texts[row] for row, k in enumerate(scores.argmax(1).tolist())]
+    assert sum(found) / len(found) >= 0.9
+
+
+def test_unknown_words_count_as_none(judge: Judge):
+    assert torch.equal(*(judge.text_features([text]) for text in ("a cat", "a zzyzx cat")))
+
+
+def test_probabilities_are_calibrated(judge: Judge, fresh: tuple[list[Picture], torch.Tensor]):
+    pictures, images = fresh
+    spoiled = judge.read(spoil(images, torch.Generator().manual_seed(1)))["colour"]
+    labels = torch.tensor([picture.labels() for picture in pictures])[
+        :, list(HEADS).index("colour")
+    ]
+    right = (spoiled.argmax(1) == labels).float().mean()
+    assert abs(spoiled.max(1).values.mean() - right) < 0.05

@@ -101,7 +101,7 @@ def test_concept_writes_pictures_and_their_description(tmp_path: Path):
     first = concept(3, tmp_path / "a")
     second = concept(3, tmp_path / "b")
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
-    assert len({p.read_bytes() for p in first}) == 5
+    assert len({p.read_bytes() for p in first}) == len(first) >= 4
     text = yaml.safe_load((tmp_path / "a" / "concept.yaml").read_text())
     assert set(text) == {"noun", "prompts"}
     assert all("{}" in prompt for prompt in text["prompts"])

@@ -27,15 +27,24 @@ EDITS: tuple[tuple[str, str, str], ...] = (
     ("a photo of a {} on top of green grass with sunflowers around it", "scene", "sunflowers"),
     ("a photo of a {} wearing a hat", "accessory", "hat"),
 )
-_NEIGHBOURS = ("dog", "duck", "car", "house", "teapot", "chair", "boot", "flower")
+_NEIGHBOURS = (
+    "dog",
+    "wolf plushie",
+    "bear plushie",
+    "monster toy",
+    "duck toy",
+    "rc car",
+    "teapot",
+    "chair",
+)
 _GENERAL = (
-    "a red car in the city",
-    "a photo of a house in the snow",
+    "a red rc car in the city",
+    "a photo of a barn in the snow",
     "a pencil sketch of a teapot",
     "an oil painting of a flower",
     "a green boot on the beach",
-    "a duck in the water",
-    "a purple chair on a wooden floor",
+    "a duck toy in the water",
+    "pixel art of a purple chair on a wooden floor",
     "a dog wearing a hat in the desert",
 )
 _PER_POOL = 8

@@ -1,9 +1,14 @@
-"""The judge: a small network that reads every attribute of a picture, and a similarity space."""
+"""The judge: reads every attribute of a picture, and says how well a text describes it.
+
+It shares no training picture and no weight with the base.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
@@ -13,14 +18,17 @@ from torch.nn import functional
 
 from .attributes import HEADS
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 FEATURES = 128
-"""Length of the feature vector."""
+"""Length of the feature vectors."""
 
 JUDGE_FOLDER = Path(__file__).parent / "judge"
 
 
 class JudgeNetwork(nn.Module):
-    """Five strided convolutions with a residual each, one feature vector, one head an attribute."""
+    """Strided convolutions with a residual each, one feature vector, one head an attribute."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -49,35 +57,70 @@ class JudgeNetwork(nn.Module):
         return features, {key: head(features) for key, head in self.heads.items()}
 
 
-class Judge:
-    """Reads the attributes of pictures; never differentiated."""
+class TextNetwork(nn.Module):
+    """The other half of the dual encoder: a text, and a picture's features, in one space."""
 
-    def __init__(self, network: JudgeNetwork) -> None:
+    def __init__(self, words: Sequence[str], width: int = 96) -> None:
+        super().__init__()
+        self.words = tuple(words)
+        self._numbers = {word: number for number, word in enumerate(self.words, 1)}
+        self.embedding = nn.Embedding(len(self.words) + 1, width)
+        self.reader = nn.GRU(width, width, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(2 * width, FEATURES)
+        self.picture = nn.Linear(FEATURES, FEATURES)
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Turn texts into unit vectors [n, 128]; unknown words count as none."""
+        rows = [[self._numbers.get(w, 0) for w in re.findall(r"[a-z0-9]+", t)] for t in texts]
+        longest = max(1, *map(len, rows))
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+        ids = ids.to(self.embedding.weight.device)
+        known = (ids > 0)[..., None]
+        hidden, _ = self.reader(self.embedding(ids) * known)
+        pooled = (hidden * known).sum(1) / known.sum(1).clamp(min=1)
+        return functional.normalize(self.out(pooled), dim=1)
+
+    def match(self, features: Tensor) -> Tensor:
+        """Turn a picture's features [n, 128] into unit vectors of the same space."""
+        return functional.normalize(self.picture(features), dim=1)
+
+
+class Judge:
+    """Reads pictures and compares them with texts; never differentiated."""
+
+    def __init__(
+        self, network: JudgeNetwork, text: TextNetwork, temperature: dict[str, float] | None = None
+    ) -> None:
         self.network = network.eval().requires_grad_(False)
+        self.text = text.eval().requires_grad_(False)
+        self.temperature = temperature or dict.fromkeys(HEADS, 1.0)
+        """Each attribute's logits are divided by its own, so that probabilities are calibrated."""
 
     @classmethod
     def load(cls, folder: Path = JUDGE_FOLDER, device: str = "cpu") -> Judge:
         """Load the embedded judge, or one from another folder."""
         with safe_open(folder / "judge.safetensors", "pt", device=device) as file:
-            width = int(json.loads(file.metadata()["config"])["width"])
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        network = JudgeNetwork(width).to(device)
-        network.load_state_dict(
-            {
-                key: value.float() if value.is_floating_point() else value
-                for key, value in weights.items()
-            }
-        )
-        return cls(network)
+            config = json.loads(file.metadata()["config"])
+            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        weights = {k: v.float() if v.is_floating_point() else v for k, v in stored.items()}
+        network, text = JudgeNetwork(config["width"]), TextNetwork(config["words"])
+        for name, module in (("network", network), ("text", text)):
+            prefix = f"{name}."
+            module.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+            )
+        return cls(network.to(device), text.to(device), config["temperature"])
 
     def save(self, folder: Path, width: int) -> None:
         """Write the weights in half precision."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {
-            key: value.half().contiguous() if value.is_floating_point() else value
-            for key, value in self.network.state_dict().items()
+            f"{name}.{key}": value.half().contiguous() if value.is_floating_point() else value
+            for name, module in (("network", self.network), ("text", self.text))
+            for key, value in module.state_dict().items()
         }
-        metadata = {"format": "pt", "config": json.dumps({"width": width})}
+        config = {"width": width, "words": self.text.words, "temperature": self.temperature}
+        metadata = {"format": "pt", "config": json.dumps(config)}
         save_file(weights, folder / "judge.safetensors", metadata)
 
     @torch.no_grad()
@@ -96,8 +139,19 @@ class Judge:
         Returns:
             attribute name -> probabilities [n, values].
         """
-        return {key: logits.softmax(1) for key, logits in self._run(images)[1].items()}
+        logits = self._run(images)[1]
+        return {key: (value / self.temperature[key]).softmax(1) for key, value in logits.items()}
 
     def features(self, images: Tensor) -> Tensor:
         """Return unit feature vectors [n, 128]; their inner product says how alike pictures are."""
         return functional.normalize(self._run(images)[0], dim=1)
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Return unit vectors [n, 128] of texts, to compare with `match_features`."""
+        return self.text(texts)
+
+    @torch.no_grad()
+    def match_features(self, images: Tensor) -> Tensor:
+        """Return unit vectors [n, 128]; inner products with a text's say how well it describes."""
+        return self.text.match(self._run(images)[0])

@@ -51,13 +51,16 @@ def _edges(picture: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return the distance of pictures: absolute, squared, and of their edges.
+    """Return the distance of pictures: absolute, squared, of their edges and of their areas.
 
-    The squared error asks for right colours, the edges for crisp outlines; both [n, 3, h, w].
+    The squared error asks for right colours, the edges for crisp outlines, the means over 4 x 4
+    pixels for the hue of pale areas, as in sketches; both pictures are [n, 3, h, w].
     """
     near = functional.l1_loss(output, target) + 2 * functional.mse_loss(output, target)
     pairs = zip(_edges(output), _edges(target), strict=True)
-    return near + 0.5 * torch.stack([functional.l1_loss(a, b) for a, b in pairs]).sum()
+    edges = torch.stack([functional.l1_loss(a, b) for a, b in pairs]).sum()
+    areas = functional.l1_loss(functional.avg_pool2d(output, 4), functional.avg_pool2d(target, 4))
+    return near + 0.5 * edges + areas
 
 
 def train_autoencoder(folder: Path, pictures: Pictures, preset: Preset, device: str) -> Any:
@@ -158,13 +161,7 @@ def refine_decoder(
             output = model.decode(noisy.contiguous(memory_format=torch.channels_last)).sample
         target = to_tensor(pictures.pixels(chosen), device)
         output = output.float()
-        # Pale areas, as in sketches, weigh little in the sharp loss; their hue is worth more.
-        coarse, right = functional.avg_pool2d(output, 4), functional.avg_pool2d(target, 4)
-        losses = {
-            "reconstruction": reconstruction_loss(output, target),
-            "hue": 2 * functional.l1_loss(coarse, right),
-        }
-        training.update(losses)
+        training.update({"reconstruction": reconstruction_loss(output, target)})
     use_plain_group_norm(model)
     training.averaged()
     _measure(model, pictures, training, device, rescale=False)

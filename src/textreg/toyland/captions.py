@@ -218,7 +218,12 @@ def vocabulary_corpus() -> dict[str, int]:
     from .attributes import HEADS
 
     counts: dict[str, int] = dict.fromkeys(OTHER_WORDS.split(), 1)
-    grammar = [*INSTANCE_TEMPLATES, *STYLE_TEMPLATES, *ANY_STYLE, "wearing with and an the my one plain"]
+    grammar = [
+        *INSTANCE_TEMPLATES,
+        *STYLE_TEMPLATES,
+        *ANY_STYLE,
+        "wearing with and an the my one plain",
+    ]
     for phrases in (STYLE_PHRASES, SCENE_PHRASES, ACCESSORY_PHRASES):
         grammar += [text for texts in phrases.values() for text in texts]
     grammar += [word for values in HEADS.values() for word in values]

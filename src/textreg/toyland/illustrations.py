@@ -53,13 +53,13 @@ def world_grid() -> Image.Image:
             turn = row + column
             picture = Picture(
                 noun=noun,
-                colour=colours[turn % 8],
-                second=colours[(turn + 3) % 8],
-                third=colours[(turn + 5) % 8],
+                colour=colours[turn % 10],
+                accent=colours[(turn + 3) % 10],
                 scene=scene,
-                accessory=ACCESSORIES[turn % 4],
+                accessory="none" if noun == "sunglasses" else ACCESSORIES[turn % 4],
                 marking=MARKINGS[column % 3],
-                style=("photo", "photo", "photo", "sketch", "painting")[turn % 5],
+                style=("photo", "photo", "sketch", "photo", "painting", "photo", "pixel")[turn % 7],
+                shape=100 * row + column,
                 seed=100 * row + column,
             )
             images.append(render(picture))

@@ -5,19 +5,27 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .attribute_judge import Judge, JudgeNetwork
-from .attributes import HEADS
+from .attribute_judge import Judge, JudgeNetwork, TextNetwork
+from .attributes import HEADS, numbered_picture
+from .captions import vocabulary_corpus, write_caption
 from .training import Training, half_precision
+from .world import render
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from .dataset import Pictures
     from .presets import Preset
+
+
+CALIBRATION_SEED = 50_000_000
+"""First number of the pictures that temperatures are fitted on; no training comes near."""
 
 
 def spoil(pictures: Tensor, generator: torch.Generator) -> Tensor:
@@ -47,7 +55,18 @@ def spoil(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def train_judge(folder: Path, pictures: Pictures, preset: Preset, device: str) -> Judge:
-    """Train, or go on training, and return the averaged judge."""
+    """Train, or go on training, and return the averaged and calibrated judge."""
+    network = _train_network(folder, pictures, preset, device)
+    text = _train_text(folder, pictures, network, preset, device)
+    return Judge(network, text, _temperatures(network, preset.judge_batch * 40, device))
+
+
+def _clean(pictures: Pictures, chosen: Sequence[int], device: str) -> Tensor:
+    pixels = torch.as_tensor(pictures.pixels(chosen)).to(device)
+    return pixels.permute(0, 3, 1, 2).float() / 255
+
+
+def _train_network(folder: Path, pictures: Pictures, preset: Preset, device: str) -> JudgeNetwork:
     torch.manual_seed(2)
     network = JudgeNetwork(preset.judge_width)
     training = Training(
@@ -67,15 +86,67 @@ def train_judge(folder: Path, pictures: Pictures, preset: Preset, device: str) -
             [pictures.attributes(index).labels() for index in chosen], device=device
         )
         generator = torch.Generator().manual_seed(training.step)
-        clean = (
-            torch.as_tensor(pictures.pixels(chosen)).to(device).permute(0, 3, 1, 2).float() / 255
-        )
         with half_precision(device):
-            _, logits = network(spoil(clean, generator))
+            _, logits = network(spoil(_clean(pictures, chosen, device), generator))
         losses = {
             head: functional.cross_entropy(logits[head].float(), labels[:, k])
             for k, head in enumerate(HEADS)
         }
         training.update(losses)
     training.averaged()
-    return Judge(network)
+    return network
+
+
+def _train_text(
+    folder: Path, pictures: Pictures, network: JudgeNetwork, preset: Preset, device: str
+) -> TextNetwork:
+    """Train the text half contrastively: each caption against its own picture's features."""
+    torch.manual_seed(4)
+    network.eval().requires_grad_(False)
+    text = TextNetwork(sorted(vocabulary_corpus()))
+    training = Training(
+        folder,
+        "judge_text",
+        {"text": text},
+        steps=preset.judge_text_steps,
+        peak=2e-3,
+        device=device,
+        average=0.99,
+    )
+    while not training.done:
+        random = Random(f"judge text/{training.step}")
+        chosen = random.sample(range(len(pictures)), min(4 * preset.judge_batch, len(pictures)))
+        generator = torch.Generator().manual_seed(training.step)
+        captions = [write_caption(pictures.attributes(i), random).text for i in chosen]
+        with torch.no_grad():
+            features, _ = network(spoil(_clean(pictures, chosen, device), generator))
+        scores = 20 * text(captions) @ text.match(features).T
+        same = torch.arange(len(scores), device=device)
+        training.update(
+            {
+                "text": functional.cross_entropy(scores, same) / 2,
+                "picture": functional.cross_entropy(scores.T, same) / 2,
+            }
+        )
+    training.averaged()
+    return text
+
+
+@torch.no_grad()
+def _temperatures(network: JudgeNetwork, count: int, device: str) -> dict[str, float]:
+    """Return the temperature of each head that makes it likeliest on renders it never saw.
+
+    On Calibration of Modern Neural Networks (Guo et al., ICML 2017), section 4.2.
+    """
+    drawn = [numbered_picture("judge", CALIBRATION_SEED + k) for k in range(count)]
+    pixels = np.stack([np.asarray(render(picture)) for picture in drawn])
+    images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
+    logits = network.eval()(spoil(images, torch.Generator().manual_seed(0)))[1]
+    labels = torch.tensor([picture.labels() for picture in drawn], device=device)
+    grid = torch.logspace(-1, 1, 81).tolist()
+    return {
+        head: min(
+            grid, key=lambda t: functional.cross_entropy(logits[head] / t, labels[:, k]).item()
+        )
+        for k, head in enumerate(HEADS)
+    }

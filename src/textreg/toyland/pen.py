@@ -55,6 +55,11 @@ def _flat(colour: RGB) -> RGB:
     return colour
 
 
+def _tones(dark: RGB, bright: RGB) -> Callable[[RGB], RGB]:
+    """Return a fill that keeps of a colour only how bright it is."""
+    return lambda c: mix(dark, bright, (0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2]) / 255)
+
+
 LOOKS: dict[str, Style] = {
     "photo": Style(_flat, _flat, lambda c: mix(c, (20, 15, 25), 0.62), 0.011, 0.0, shaded=True),
     "sketch": Style(
@@ -66,7 +71,32 @@ LOOKS: dict[str, Style] = {
     ),
     "painting": Style(_saturate, _saturate, lambda c: (36, 18, 30), 0.022, 0.0),
     "pixel": Style(_saturate, _saturate, lambda c: (12, 10, 28), 0.025, 0.0, cells=32),
+    "blueprint": Style(
+        _tones((22, 62, 138), (120, 168, 232)),
+        _tones((16, 44, 108), (64, 112, 190)),
+        lambda c: (232, 244, 255),
+        0.016,
+        0.008,
+    ),
+    "sepia": Style(
+        _tones((70, 38, 18), (244, 222, 178)),
+        _tones((110, 74, 44), (232, 208, 164)),
+        lambda c: (52, 28, 12),
+        0.012,
+        0.0,
+        shaded=True,
+    ),
+    "neon": Style(
+        lambda c: mix(c, (10, 6, 30), 0.55),
+        lambda c: mix(c, (10, 6, 30), 0.86),
+        lambda c: mix(_saturate(c), (255, 255, 255), 0.25),
+        0.018,
+        0.006,
+    ),
 }
+
+CONCEPT_STYLES = ("blueprint", "sepia", "neon")
+"""Styles that no training picture has: they are there to be learned."""
 
 SHADES = 9
 """Levels per channel in a style that is made of squares."""

@@ -15,6 +15,7 @@ class Preset:
     judge_width: int
     judge_batch: int
     judge_shards: int
+    judge_text_steps: int
     autoencoder_widths: tuple[int, ...]
     autoencoder_steps: int
     autoencoder_batch: int
@@ -32,19 +33,20 @@ PRESETS = {
     "full": Preset(
         num_shards=60,
         shard_size=2000,
-        judge_steps=4500,
+        judge_steps=9000,
         judge_width=32,
         judge_batch=64,
         judge_shards=15,
+        judge_text_steps=1500,
         autoencoder_widths=(16, 32, 64),
-        autoencoder_steps=2800,
-        autoencoder_batch=16,
+        autoencoder_steps=9000,
+        autoencoder_batch=8,
         text_width=192,
         text_layers=3,
         text_steps=900,
         text_batch=192,
         denoiser_widths=(64, 128, 176),
-        denoiser_steps=4300,
+        denoiser_steps=14000,
         denoiser_batch=48,
         decoder_steps=1600,
     ),
@@ -55,6 +57,7 @@ PRESETS = {
         judge_width=8,
         judge_batch=16,
         judge_shards=1,
+        judge_text_steps=10,
         autoencoder_widths=(8, 16, 16),
         autoencoder_steps=20,
         autoencoder_batch=8,

@@ -64,6 +64,7 @@ class Training:
             lr=peak,
             betas=(0.9, 0.99),
             weight_decay=0.0,
+            fused=device == "cpu",
         )
         # Buffers (of batch normalisation) are state too, but nothing to average.
         self.buffers = {
