@@ -42,6 +42,7 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
         ("sample --prompt-file nowhere.txt", "nowhere.txt"),
         ("check nowhere", "nowhere"),
         ("demo --images nowhere", "nowhere"),
+        ("demo --noun spaceship", "spaceship"),
         ("frobnicate", "invalid choice"),
     ],
 )

@@ -23,6 +23,7 @@ from textreg.interrupt import STOPPED, StopFlag, stop_flag
 from textreg.learning import learn
 from textreg.sampling import PictureModel
 from textreg.settings import build_run
+from textreg.toyland.attributes import NOUNS, known_noun
 from textreg.trainer import check_pictures, trainings
 
 MODELS = ("base", "none", "textreg")
@@ -42,6 +43,9 @@ def demo(out: Path, images: Path, noun: str | None, seed: int) -> int:
     noun = noun or concept_noun(images.name)
     if noun is None:
         raise UserError(f"{images}: no class noun; say what it shows with --noun, like cat")
+    if known_noun(noun) is None:
+        known = ", ".join(NOUNS)
+        raise UserError(f"--noun {noun!r}: the embedded base knows no such thing; known: {known}")
     concept = {"images": images, "noun": noun}
     held = build_run({"concepts": [concept], "out": out / "textreg", "seed": seed})
     free = replace(
@@ -163,7 +167,9 @@ class Story:
 
     def _read(self, shown: dict[str, Shown], noun: str) -> dict[str, float]:
         """What the judge reads: the class still a cat, each edit followed."""
-        read = {"class": self._measures.share(shown["class"].pictures, "noun", noun)}
+        known = known_noun(noun)
+        assert known is not None
+        read = {"class": self._measures.share(shown["class"].pictures, "noun", known)}
         for _, attribute, value in EDITS:
             read[value] = self._measures.share(shown[value].pictures, attribute, value)
         return read

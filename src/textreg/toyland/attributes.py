@@ -61,6 +61,12 @@ PARTS: dict[str, str] = {
 
 NOUNS = tuple(PARTS)
 
+
+def known_noun(words: str) -> str | None:
+    """Return the noun of the world that a class noun ends in ("red cartoon" -> "cartoon")."""
+    return next((noun for noun in NOUNS if f" {words}".endswith(f" {noun}")), None)
+
+
 SCENES = (
     "jungle",
     "snow",

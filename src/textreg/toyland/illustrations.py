@@ -21,6 +21,8 @@ from .attributes import (
     numbered_picture,
 )
 from .captions import plain_prompt
+from .concept_set import CONCEPT_SET, concept_pictures, style_pictures
+from .pen import CONCEPT_STYLES
 from .scoring import FIRST_SEED, draw_samples, load_pipeline
 from .world import SIDE, render
 
@@ -64,6 +66,21 @@ def world_grid() -> Image.Image:
             )
             images.append(render(picture))
     return grid(images, len(SCENES))
+
+
+def concepts_grid(columns: int = 3) -> Image.Image:
+    """Return the Concept Set, a row of pictures each, and the style concepts."""
+    rows = [(name, concept_pictures(name)) for name in CONCEPT_SET]
+    rows += [(style, style_pictures(style)) for style in CONCEPT_STYLES]
+    width, height = 6 * (SIDE + 2) + 8, SIDE + 14
+    sheet = Image.new("RGB", (columns * width, -(-len(rows) // columns) * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (name, pictures) in enumerate(rows):
+        x, y = number % columns * width, number // columns * height
+        draw.text((x, y), name, fill="black")
+        for place, picture in enumerate(pictures):
+            sheet.paste(render(picture), (x + place * (SIDE + 2), y + 12))
+    return sheet
 
 
 def sample_prompts(num_images: int, seed: int = 0) -> list[str]:
@@ -110,7 +127,7 @@ def plot_losses(figures: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Write toyland-world.png, toyland-samples.png and toyland-losses.png into a folder."""
+    """Write toyland-world, toyland-concepts, toyland-samples and toyland-losses .png."""
     from . import path
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -120,6 +137,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     world_grid().quantize(128).save(arguments.out / "toyland-world.png", optimize=True)
+    concepts_grid().quantize(128).save(arguments.out / "toyland-concepts.png", optimize=True)
     samples = draw_grid(arguments.base, sample_prompts(24), 8, zoom=2)
     samples.quantize(128).save(arguments.out / "toyland-samples.png", optimize=True)
     if arguments.figures:
