@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from .attributes import RGB
 
@@ -192,7 +192,7 @@ class Pen:
         self.origin = np.array([x, y]) * self.side
 
     @contextmanager
-    def scenery(self) -> Iterator[None]:
+    def scenery(self) -> Generator[None]:
         """Fill as the style fills the scene, not the object, for the time of a with block."""
         self.fill = self.look.scene_fill
         yield
