@@ -20,7 +20,7 @@ from textreg.method.text_projections import TextProjections
 class BaseShape:
     """A base's projections and sizes."""
 
-    source: str
+    folder: Path
     projections: TextProjections
     """Names and widths; the weights hold no memory."""
     text_layers: int
@@ -41,10 +41,11 @@ class BaseShape:
         unet, vae, text = (_config(folder, part) for part in ("unet", "vae", "text_encoder"))
         scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         with torch.device("meta"):
-            projections = TextProjections.from_denoiser(UNet2DConditionModel.from_config(unet))
+            denoiser: Any = UNet2DConditionModel.from_config(unet)
+            projections = TextProjections.from_denoiser(denoiser)
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         return cls(
-            source=source,
+            folder=folder,
             projections=projections,
             text_layers=text["num_hidden_layers"],
             resolution=unet["sample_size"] * factor,

@@ -8,7 +8,6 @@ from pathlib import Path
 from torch import Tensor
 
 from textreg.config import Property
-from textreg.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

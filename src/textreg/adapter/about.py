@@ -78,19 +78,20 @@ def checked_word(path: Path, what: str, value: str) -> str:
     return value
 
 
-def kohya_entries(adapter: Adapter, facts: Facts, name: str) -> dict[str, str]:
+def kohya_entries(adapter: Adapter, facts: Facts, name: str, words: str) -> dict[str, str]:
     """ss_*: what A1111, Forge and kohya's own tools show and sort by.
 
     Args:
         adapter: the concept.
         facts: how it was trained.
         name: of the file; A1111 takes it for the network's.
+        words: what people type there.
     """
     v2 = _family(adapter) == "v2"
-    v_prediction = facts.prediction_type == "v_prediction"
+    version = {"v1": "sd_v1", "v2": "sd_v2"}.get(_family(adapter), facts.base)
     entries: dict[str, Any] = {
         "ss_v2": v2,
-        "ss_base_model_version": ("sd_v2_v" if v_prediction else "sd_v2") if v2 else "sd_v1",
+        "ss_base_model_version": f"{version}_v" if v2 and _predicts_v(facts) else version,
         "ss_network_module": "networks.lora",
         "ss_network_dim": adapter.rank,
         "ss_network_alpha": float(adapter.rank),
@@ -104,7 +105,6 @@ def kohya_entries(adapter: Adapter, facts: Facts, name: str) -> dict[str, str]:
         entries["ss_resolution"] = (facts.resolution, facts.resolution)
     if facts.pictures is not None:
         entries["ss_num_train_images"] = facts.pictures
-        words = f"{adapter.identifier} {adapter.noun}"
         entries["ss_tag_frequency"] = json.dumps({f"1_{words}": {words: facts.pictures}})
     if facts.seed is not None:
         entries["ss_seed"] = facts.seed
@@ -113,16 +113,18 @@ def kohya_entries(adapter: Adapter, facts: Facts, name: str) -> dict[str, str]:
     return {key: str(value) for key, value in entries.items()}
 
 
-def modelspec_entries(adapter: Adapter, facts: Facts, kind: str, data: bytes) -> dict[str, str]:
+def modelspec_entries(
+    adapter: Adapter, facts: Facts, kind: str, words: str, data: bytes
+) -> dict[str, str]:
     """ModelSpec 1.0.1.
 
     Args:
         adapter: the concept.
         facts: how it was trained.
         kind: "lora" or "textual-inversion".
+        words: what people type.
         data: the tensors' bytes, of which the hash is taken.
     """
-    words = f"{adapter.identifier} {adapter.noun}".strip()
     family = {"v1": "stable-diffusion-v1", "v2": "stable-diffusion-v2"}.get(_family(adapter))
     entries = {
         "sai_model_spec": "1.0.1",
@@ -131,12 +133,16 @@ def modelspec_entries(adapter: Adapter, facts: Facts, kind: str, data: bytes) ->
         "title": words,
         "description": f"{words}, learned with textreg on {facts.base}",
         "trigger_phrase": words,
-        "prediction_type": "v" if facts.prediction_type == "v_prediction" else "epsilon",
+        "prediction_type": "v" if _predicts_v(facts) else "epsilon",
         "hash_sha256": f"0x{hashlib.sha256(data).hexdigest()}",
     }
     if facts.resolution is not None:
         entries["resolution"] = f"{facts.resolution}x{facts.resolution}"
     return {f"modelspec.{key}": value for key, value in entries.items()}
+
+
+def _predicts_v(facts: Facts) -> bool:
+    return facts.prediction_type == "v_prediction"
 
 
 def _family(adapter: Adapter) -> str:

@@ -72,7 +72,7 @@ def _vector(path: Path, word: str, tensor: Tensor) -> Tensor:
     size = max(tensor.shape, default=0)
     if not size or tensor.numel() != size:
         raise UserError(
-            f"{path}: must hold one word with one vector, and {shown(word) or 'its tensor'} has the "
-            f"shape {list(tensor.shape)}; words of several vectors are not read"
+            f"{path}: must hold one word with one vector, and {shown(word) or 'its tensor'} has "
+            f"the shape {list(tensor.shape)}; words of several vectors are not read"
         )
     return tensor.flatten().float()

@@ -82,8 +82,13 @@ def export(
         if picture is not None:
             shown = webui_files.preview_bytes(picture)
             contents[f"{WEBUI}/{stem}_lora.preview.png"] = shown
-        lora = lora_bytes(adapter, facts, f"{stem}_lora", _TYPES[dtype])
-        contents[f"{WEBUI}/{stem}_lora.safetensors"] = lora
+        contents[f"{WEBUI}/{stem}_lora.safetensors"] = lora_bytes(
+            adapter,
+            facts,
+            name=f"{stem}_lora",
+            words=webui_files.webui_words(adapter),
+            dtype=_TYPES[dtype],
+        )
     if "legacy" in targets:
         contents[LEGACY_FILE] = legacy_file.file_bytes(adapter, text_layers=text_layers)
     if "diffusers" in targets:
@@ -129,7 +134,7 @@ def _reopen(adapter: Adapter, folder: Path, target: Target, stem: str) -> list[R
     if target == "diffusers":
         lora, word, key = LORA_FILE, EMBEDDING_FILE, adapter.identifier
     else:
-        lora, word, key = (f"{WEBUI}/{stem}{end}.safetensors" for end in ("_lora", ""))
+        lora, word = (f"{WEBUI}/{stem}{end}.safetensors" for end in ("_lora", ""))
         key = stem
     rows: list[Reopened] = []
     for program in _PROGRAMS.get(target, ("diffusers",)):

@@ -24,7 +24,7 @@ _PICKLES = (".pt", ".bin", ".ckpt", ".pth", ".pkl")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Told:
-    """What a caller knows of a file that the file may not say; it goes before what the file says."""
+    """What a caller says of a file that may not say it; it goes before what the file says."""
 
     identifier: str | None = None
     noun: str | None = None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from textreg.adapter import Adapter
 from textreg.adapter.consumers import Consumer, Refused, open_lora, open_word
+from textreg.adapter.legacy_file import module_order, named
 from textreg.adapter.reading import Told, read
-from textreg.adapter.legacy_file import named
 from textreg.adapter.tensor_file import read_tensors
 
 
@@ -43,7 +42,7 @@ def lora_difference(consumer: Consumer, path: Path, adapter: Adapter) -> float:
 def legacy_difference(path: Path, adapter: Adapter) -> float:
     """The same for the original's file, whose projections are numbered."""
     again, _ = read(path, Told())
-    pairs = named(again, _in_module_order(adapter))
+    pairs = named(again, module_order(adapter.factors))
     return largest_difference(adapter, {name: (*pair, 1.0) for name, pair in pairs.items()})
 
 

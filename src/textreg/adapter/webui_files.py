@@ -28,6 +28,11 @@ def word_name(identifier: str) -> str:
     return f"{name}_" if _RESERVED.fullmatch(name) else name
 
 
+def webui_words(adapter: Adapter) -> str:
+    """What a prompt there must contain: krk1 cat."""
+    return f"{word_name(adapter.identifier)} {adapter.noun}".strip()
+
+
 def webui_prompt(adapter: Adapter, word: str) -> str:
     """The concept's prompt with the word as a program knows it."""
     return adapter.prompt.replace(adapter.identifier, word).strip()
@@ -37,7 +42,7 @@ def embedding_bytes(adapter: Adapter, facts: Facts) -> bytes:
     """The word's file, float32 always: it is small."""
     tensors = {"emb_params": stored(adapter.vector[None], torch.float32)}
     data = content(tensor_bytes(tensors, {}))
-    spec = modelspec_entries(adapter, facts, "textual-inversion", data)
+    spec = modelspec_entries(adapter, facts, "textual-inversion", webui_words(adapter), data)
     return tensor_bytes(tensors, {"format": "pt", **spec, **ours(adapter), **dict(facts.more)})
 
 
@@ -47,7 +52,7 @@ def notes_bytes(adapter: Adapter, facts: Facts) -> bytes:
     notes = {
         "description": f"{adapter.noun}, learned with textreg on {facts.base}",
         "sd version": _VERSIONS.get(len(adapter.vector), "Unknown"),
-        "activation text": f"{word} {adapter.noun}".strip(),
+        "activation text": webui_words(adapter),
         "preferred weight": 1.0,
         "negative text": "",
         "notes": f"Needs {word}.safetensors among the embeddings: it is the word {word!r}.",
