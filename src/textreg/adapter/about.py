@@ -74,7 +74,7 @@ def checked_word(path: Path, what: str, value: str) -> str:
         UserError: it is neither.
     """
     if len(value) > _LONGEST_WORD or not value.isprintable():
-        raise UserError(f"{path}: its {what} {shown(value)!r} is not a word or two")
+        raise UserError(f"{path}: its {what} '{shown(value)}' is not a word or two")
     return value
 
 

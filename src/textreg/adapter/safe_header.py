@@ -27,7 +27,7 @@ _LENGTH = 8
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _NUMBERS = (*_FLOATS, "I64", "I32", "I16", "I8", "U8")
 """kohya's alpha may be a whole number; nothing else may."""
-_SHOWN = 60
+_SHOWN = 100
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -80,7 +80,7 @@ def _checked_header(path: Path, file: BinaryIO, size: int) -> tuple[bytes, dict[
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_once)
     except _Twice as error:
-        raise UserError(f"{path}: gives {shown(str(error))!r} twice") from None
+        raise UserError(f"{path}: gives '{shown(str(error))}' twice") from None
     except (ValueError, RecursionError):
         raise UserError(f"{path}: cannot be read as safetensors (its header is no JSON)") from None
     if not isinstance(header, dict):
@@ -90,7 +90,7 @@ def _checked_header(path: Path, file: BinaryIO, size: int) -> tuple[bytes, dict[
         raise UserError(f"{path}: its metadata is not text")
     for name, entry in header.items():
         if problem := _problem(entry):
-            raise UserError(f"{path}: the tensor {shown(name)!r} {problem}")
+            raise UserError(f"{path}: the tensor '{shown(name)}' {problem}")
     return start + text, metadata
 
 

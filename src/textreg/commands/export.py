@@ -132,8 +132,10 @@ def _cost(adapter: Adapter, concept: Concept, run: Run) -> str:
             for name, (down, up) in adapter.factors.items()
         },
     )
-    backbone = load(run.base, revision=run.revision, device="cpu")
-    whole, half = (class_residual(a, concept, run.textreg, backbone) for a in (adapter, halved))
+    with new_progress() as progress:
+        progress.add_task("measuring what fp16 costs", total=None, note="")
+        backbone = load(run.base, revision=run.revision, device="cpu")
+        whole, half = (class_residual(a, concept, run.textreg, backbone) for a in (adapter, halved))
     return (
         f"hard mode in fp16: the edit moves keys and values of the class prompts by {half:.1e} of "
         f"their size instead of {whole:.1e}; where that matters, take fp32"
