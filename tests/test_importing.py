@@ -164,7 +164,10 @@ def test_nothing_of_theirs_is_overwritten(exported: Path, tiny_base: Path, tmp_p
         ("export {exported}", "is no run's folder; textreg import makes one"),
         ("export {exported}/nowhere", "is no run's folder"),
         ("import {exported}/nowhere --out {run}2", "no such file"),
-        ("import {exported}/webui/krk1.safetensors --out {run}2", "has no edit"),
+        (
+            "import {exported}/webui/krk1.safetensors --out {run}2",
+            "A word's file goes to --embedding",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

@@ -44,6 +44,10 @@ def read(path: Path, told: Told) -> tuple[Adapter, str]:
         if file is not None and file.suffix in _PICKLES:
             raise UserError(f"{file}: {pickle_advice('a pickle')}")
     tensors, metadata = read_tensors(path)
+    if len(tensors) < 2:
+        raise UserError(
+            f"{path}: holds {len(tensors)} tensor; is it a LoRA? A word's file goes to --embedding"
+        )
     if any(key.startswith(("unet:", "text_encoder:")) for key in tensors):
         factors, form = legacy_file.read_factors(path, tensors, metadata), "legacy"
     else:
