@@ -13,16 +13,6 @@ from typing import Literal
 
 from torch import Tensor
 
-from textreg.adapter import lora_keys
-from textreg.adapter.lora_keys import (
-    ATTENTION_PROCESSORS,
-    DIFFUSERS,
-    DIFFUSERS_OLDER,
-    DIFFUSERS_OLDEST,
-    KOHYA,
-    KeyForm,
-)
-
 _LAYER_UP = re.compile(r"up_blocks\.\d+\.attentions\.(\d+)\.")
 Program = Literal["diffusers", "kohya", "a1111", "forge", "comfyui"]
 
@@ -34,10 +24,13 @@ class Consumer:
     name: str
     read_in: str
     """The version whose source the rules were read in."""
-    forms: tuple[KeyForm, ...]
-    """Key forms it knows."""
+    modules: tuple[str, ...]
+    """Names by which it knows a projection: {dots} is its own, {joined} has _ for every dot,
+    {processor} names the layer's attention processor."""
+    parts: tuple[tuple[str, str], ...]
+    """Endings of A and B that it knows; that of alpha is .alpha in every program."""
     at_first_dot: bool = False
-    """It takes all before a key's first dot for the module."""
+    """It takes all before a key's first dot for the module, so a module's name has none."""
     layers_a_block: int | None = None
     """It numbers the base's layers by so many a block, whatever the base has; none: the base's."""
     most_unmatched: int | None = None
@@ -46,28 +39,48 @@ class Consumer:
     """The word is the tensor's name; otherwise the file's."""
 
 
+_KOHYA = (".lora_down.weight", ".lora_up.weight")
+_CURRENT = (".lora_A.weight", ".lora_B.weight")
+_OLDER = (".lora.down.weight", ".lora.up.weight")
+_OLDEST = ("_lora.down.weight", "_lora.up.weight")
+# Written out here, and not taken from lora_keys.py by which files are written: a slip there must
+# not pass its own check.
 CONSUMERS: dict[Program, Consumer] = {
     "diffusers": Consumer(
         name="diffusers",
         read_in="0.42.1",
-        forms=(DIFFUSERS, DIFFUSERS_OLDER, DIFFUSERS_OLDEST, KOHYA),
+        modules=("unet.{dots}", "unet.{processor}", "lora_unet_{joined}"),
+        parts=(_CURRENT, _OLDER, _OLDEST, _KOHYA),
         most_unmatched=0,
         word_is_the_key=True,
     ),
-    "kohya": Consumer(name="sd-scripts", read_in="48d368f", forms=(KOHYA,), at_first_dot=True),
+    "kohya": Consumer(
+        name="sd-scripts",
+        read_in="48d368f",
+        modules=("lora_unet_{joined}",),
+        parts=(_KOHYA,),
+        at_first_dot=True,
+    ),
     "a1111": Consumer(
-        name="A1111", read_in="873edba", forms=(KOHYA,), at_first_dot=True, layers_a_block=2
+        name="A1111",
+        read_in="873edba",
+        modules=("lora_unet_{joined}",),
+        parts=(_KOHYA,),
+        at_first_dot=True,
+        layers_a_block=2,
     ),
     "forge": Consumer(
         name="Forge",
         read_in="dfdcbab",
-        forms=(KOHYA, DIFFUSERS_OLDEST, ATTENTION_PROCESSORS),
+        modules=("lora_unet_{joined}", "{processor}", "unet.{processor}"),
+        parts=(_KOHYA, _OLDEST, _CURRENT, _OLDER),
         most_unmatched=12,
     ),
     "comfyui": Consumer(
         name="ComfyUI",
         read_in="a125cd8",
-        forms=(KOHYA, DIFFUSERS_OLDEST, ATTENTION_PROCESSORS),
+        modules=("lora_unet_{joined}", "{processor}", "unet.{processor}"),
+        parts=(_KOHYA, _OLDEST, _CURRENT, _OLDER),
     ),
 }
 
@@ -99,23 +112,24 @@ def open_lora(
     Raises:
         Refused: it takes nothing, or less than the base has.
     """
-    names = list(projections)
-    found: dict[str, dict[str, Tensor]] = {}
-    unmatched: list[str] = []
-    for key, tensor in tensors.items():
-        place = _match(consumer, key)
-        if place is None or place[0] not in names:
-            unmatched.append(key)
-        else:
-            found.setdefault(place[0], {})[place[1]] = tensor
+    found: dict[str, tuple[Tensor, Tensor, float]] = {}
+    names, placed = list(projections), set[str]()
+    for name in names:
+        for module in _modules(consumer, name):
+            for a_end, b_end in consumer.parts:
+                keys = (module + a_end, module + b_end)
+                if not tensors.keys() >= set(keys):
+                    continue
+                down, up = (tensors[key] for key in keys)
+                alpha = tensors.get(f"{module}.alpha")
+                found[name] = (down, up, 1.0 if alpha is None else float(alpha) / len(down))
+                placed |= {*keys, f"{module}.alpha"}
+    unmatched = [key for key in tensors if key not in placed]
     if consumer.most_unmatched is not None and len(unmatched) > consumer.most_unmatched:
         raise Refused(f"{len(unmatched)} keys it does not know, like {unmatched[0]}")
-    if missing := [n for n in names if not {"down", "up"} <= found.get(n, {}).keys()]:
-        raise Refused(f"it places {len(names) - len(missing)} of {len(names)} projections")
-    return {
-        name: (p["down"], p["up"], float(p["alpha"]) / len(p["down"]) if "alpha" in p else 1.0)
-        for name, p in found.items()
-    }
+    if len(found) < len(names):
+        raise Refused(f"it places {len(found)} of {len(names)} projections")
+    return found
 
 
 def open_word(consumer: Consumer, tensors: dict[str, Tensor], stem: str) -> tuple[str, Tensor]:
@@ -135,12 +149,12 @@ def open_word(consumer: Consumer, tensors: dict[str, Tensor], stem: str) -> tupl
     return (key if consumer.word_is_the_key else stem), tensor
 
 
-def _match(consumer: Consumer, key: str) -> tuple[str, str] | None:
-    """The projection and part that a program makes of a key."""
-    found = lora_keys.parse(key)
-    if found is None or found[0] not in consumer.forms:
-        return None
-    form, name, part = found
-    if consumer.at_first_dot and key.split(".", 1)[0] != form.module(name):
-        return None
-    return name, part
+def _modules(consumer: Consumer, projection: str) -> list[str]:
+    """The names under which a program looks a projection up."""
+    names = {
+        "dots": projection,
+        "joined": projection.replace(".", "_"),
+        "processor": projection.replace(".to_", ".processor.to_"),
+    }
+    modules = [template.format(**names) for template in consumer.modules]
+    return [m for m in modules if not (consumer.at_first_dot and "." in m)]

@@ -53,7 +53,8 @@ def export_command(arguments: argparse.Namespace) -> int:
         )
         print(out)
         print(table(rows))
-        if arguments.dtype == "fp16" and run.textreg.hard and "textreg" in run.prior:
+        halves = arguments.dtype == "fp16" or "legacy" in targets
+        if halves and run.textreg.hard and "textreg" in run.prior:
             print(_cost(adapter, concept, run))
     return 0
 
