@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from textreg.adapter import Adapter
-from textreg.adapter.diffusers_files import EMBEDDING_FILE, LORA_FILE, read_embedding
+from textreg.adapter.diffusers_files import EMBEDDING_FILE, LORA_FILE
+from textreg.adapter.embedding_file import read_embedding
 from textreg.errors import UserError
 
 KEY = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"

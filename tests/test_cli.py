@@ -28,6 +28,7 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
         ("train {cat} --identifier dog", "already a token"),
         ("train {cat} --rank 1000", "rank 1000 is too large"),
         ("train {cat} --rank 0", "--rank is 0"),
+        ("train {cat} --inversion-steps 0 --tuning-steps 0", "nothing would be trained"),
         ("train {cat} --rank -1", "not a whole number"),
         ("train {cat} --resolution 100", "multiple of"),
         ("train {cat} --preset orginal", "did you mean original?"),
@@ -88,7 +89,15 @@ def test_the_main_job(
         "metrics.jsonl",
         "pytorch_lora_weights.safetensors",
         "run.yaml",
+        "webui",
     }
+    assert {p.name for p in (run / "webui").iterdir()} == {
+        "krk1.safetensors",
+        "krk1_lora.json",
+        "krk1_lora.preview.png",
+        "krk1_lora.safetensors",
+    }
+    assert (run / "webui/krk1_lora.preview.png").read_bytes().startswith(b"\x89PNG")
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
     code, out, _ = outcome(capsys, *train)
@@ -184,6 +193,16 @@ def test_flags_are_frozen() -> None:
                 "--resolution",
             ]
         ),
+        "export": ["--dtype", "--help", "--out", "--to"],
+        "import": [
+            "--base",
+            "--embedding",
+            "--help",
+            "--identifier",
+            "--noun",
+            "--out",
+            "--property",
+        ],
         "check": ["--help", "--json"],
         "demo": ["--help", "--images", "--noun", "--out", "--seed"],
         "toyland": ["--help"],

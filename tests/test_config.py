@@ -151,7 +151,6 @@ def test_an_unknown_key_is_refused_at_every_level() -> None:
         ({"textreg": TextReg(edit_weight=-0.1)}, "textreg.edit_weight is -0.1"),
         ({"mask": Mask(ratio=1.5)}, "mask.ratio is 1.5; it is a share"),
         ({"mask": Mask(ratio=float("nan"))}, "mask.ratio is nan"),
-        ({"inversion": Inversion(steps=0), "tuning": Tuning(steps=0)}, "nothing would be trained"),
         ({"concepts": ()}, "no concept"),
         ({"seed": -1}, "--seed is -1"),
         ({"seed": 2**63}, "--seed is"),

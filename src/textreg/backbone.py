@@ -110,7 +110,7 @@ def load(
     return Backbone(
         source=source,
         folder=folder,
-        tokenizer=_tokenizer(folder),
+        tokenizer=tokenizer_of(folder),
         text_encoder=freeze(text_encoder),
         vae=freeze(vae),
         denoiser=Denoiser(freeze(unet)),
@@ -122,7 +122,7 @@ def load(
 
 def fresh_tokenizer(backbone: Backbone) -> Any:
     """A tokenizer of one's own, to add identifiers to."""
-    return _tokenizer(backbone.folder)
+    return tokenizer_of(backbone.folder)
 
 
 def find(source: str, revision: str | None = None) -> Path:
@@ -207,7 +207,8 @@ def _part(folder: Path, part: str, dtype: torch.dtype) -> Any:
         raise UserError(f"{folder / part}: cannot be loaded: {first}") from error
 
 
-def _tokenizer(folder: Path) -> Any:
+def tokenizer_of(folder: Path) -> Any:
+    """A base folder's tokenizer."""
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)

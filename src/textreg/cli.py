@@ -58,6 +58,8 @@ def parser() -> NearestParser:
         )
     )
     _sample_flags(verbs.add_parser("sample", help="draw pictures of a learned concept"))
+    _export_flags(verbs.add_parser("export", help="write a concept for other programs, checked"))
+    _import_flags(verbs.add_parser("import", help="make a run's folder of an adapter's file"))
     check = verbs.add_parser("check", help="list concepts in a folder, and what is wrong with them")
     check.add_argument(
         "folder", type=Path, metavar="DIR", help="one concept's folder, or a folder of them"
@@ -146,6 +148,32 @@ def _sample_flags(verb: argparse.ArgumentParser) -> None:
         verb.add_argument(flag, **_RUN_FLAGS[flag][1])
 
 
+def _export_flags(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
+    verb.add_argument(
+        "--to",
+        default="diffusers,kohya,a1111,comfyui",
+        metavar="NAME,NAME",
+        help="diffusers, kohya, a1111, comfyui, legacy (default: all but legacy)",
+    )
+    verb.add_argument("--dtype", choices=["fp32", "fp16"], default="fp32", help="of the edit")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="default: RUN, or RUN/fp16")
+
+
+def _import_flags(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "file", type=Path, metavar="FILE", help="a LoRA file of any form in docs/formats.md"
+    )
+    verb.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder to make")
+    verb.add_argument(
+        "--embedding", type=Path, metavar="FILE", help="the word's file, if it is another one"
+    )
+    verb.add_argument("--identifier", metavar="WORD", help="the new word, if no file says it")
+    verb.add_argument("--noun", metavar="WORD", help="class noun, if the file does not say it")
+    verb.add_argument("--property", choices=["object", "style"], help="what was learned")
+    verb.add_argument("--base", **_RUN_FLAGS["--base"][1], default="toyland")
+
+
 def _toyland_flags(verb: argparse.ArgumentParser) -> None:
     actions = verb.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("path", help="print the embedded base's folder")
@@ -179,6 +207,20 @@ def sample(arguments: argparse.Namespace) -> int:
     from textreg.commands.sample import sample_command
 
     return sample_command(arguments)
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write a concept for other programs."""
+    from textreg.commands.export import export_command
+
+    return export_command(arguments)
+
+
+def import_(arguments: argparse.Namespace) -> int:
+    """Make a run's folder of a file."""
+    from textreg.commands.import_file import import_command
+
+    return import_command(arguments)
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -216,7 +258,15 @@ def toyland(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_VERBS = {"train": train, "sample": sample, "check": check, "demo": demo, "toyland": toyland}
+_VERBS = {
+    "train": train,
+    "sample": sample,
+    "export": export,
+    "import": import_,
+    "check": check,
+    "demo": demo,
+    "toyland": toyland,
+}
 
 
 def main(words: Sequence[str] | None = None) -> int:

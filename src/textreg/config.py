@@ -231,8 +231,6 @@ def _problems(run: Run) -> list[str]:
         problems.append(f"mask.ratio is {run.mask.ratio}; it is a share, from 0 to 1")
     if not run.concepts:
         problems.append("no concept: name a folder with pictures")
-    if run.total_steps == 0:
-        problems.append("--inversion-steps and --tuning-steps are both 0: nothing would be trained")
     if not 0 <= run.seed < 2**63:
         problems.append(f"--seed is {run.seed}; it must be from 0 to 2^63 - 1")
     for template in run.textreg.class_prompts:

@@ -1,13 +1,15 @@
-"""A whole run from pictures to a finished folder: train, then sample the model card."""
+"""A whole run from pictures to a finished folder: train, draw, write every program's files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from textreg.adapter import Adapter
+from textreg.adapter.export import export
 from textreg.adapter.model_card import card_prompts, write_card
 from textreg.backbone import Backbone, load
 from textreg.config import Run
+from textreg.run_facts import facts_of
 from textreg.run_folder import RunFolder
 from textreg.sampling import PictureModel, sample
 from textreg.trainer import check_pictures, trainings
@@ -47,14 +49,31 @@ def learn(
 
 
 def write_cards(run: Run, backbone: Backbone) -> None:
-    """Sample and write each concept's model card; with it the run is finished."""
+    """Draw each concept's pictures, write the web interfaces' files and, last, the model card.
+
+    With the card the run is finished.
+    """
     place = RunFolder(run)
     for concept in run.concepts:
         folder = place.concept_folder(concept.name)
         adapter = Adapter.load(folder)
         prompts = card_prompts(adapter)[: run.card_pictures]
         model = PictureModel(backbone, adapter)
-        pictures = sample(
-            model, prompts, seeds=range(len(prompts)), resolution=run.images.resolution
+        drawn = sample(model, prompts, seeds=range(len(prompts)), resolution=run.images.resolution)
+        pictures = list(drawn)
+        facts = facts_of(
+            place.path,
+            run,
+            concept,
+            resolution=backbone.resolution,
+            prediction_type=backbone.prediction_type,
         )
-        write_card(folder, run, adapter, list(pictures))
+        export(
+            adapter,
+            folder,
+            ("diffusers", "kohya", "a1111", "comfyui"),
+            facts,
+            picture=pictures[0].image if pictures else None,
+            replace=True,
+        )
+        write_card(folder, run, adapter, pictures)

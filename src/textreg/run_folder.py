@@ -150,7 +150,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error.strerror}; is this a run's folder?") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise UserError(f"{path}: is not readable YAML; was it edited?") from None
-    if not isinstance(record, dict) or "run" not in record:
+    if not isinstance(record, dict) or not isinstance(record.get("run"), dict):
         raise UserError(f"{path}: is not a run's record")
     return record
 

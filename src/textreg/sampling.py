@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from textreg.adapter import Adapter
-from textreg.adapter.legacy_file import named
 from textreg.backbone import Backbone, fresh_tokenizer
+from textreg.base_shape import fitted
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept
 from textreg.errors import UserError
@@ -49,21 +49,7 @@ class PictureModel:
 
     def _put_in(self, adapter: Adapter) -> None:
         backbone = self.backbone
-        width = backbone.text_encoder.config.hidden_size
-        if adapter.vector.shape[0] != width:
-            raise UserError(
-                f"this adapter's word has {adapter.vector.shape[0]} numbers, the base "
-                f"{backbone.source} reads {width}: it belongs to another base"
-            )
-        factors = named(adapter, self.projections.names)
-        shapes = {name: (len(up), down.shape[1]) for name, (down, up) in factors.items()}
-        wanted = {
-            name: (w, self.projections.features)
-            for name, w in zip(self.projections.names, self.projections.widths, strict=True)
-        }
-        if shapes != wanted:
-            odd = sorted(shapes.items() ^ wanted.items())[0][0]
-            raise UserError(f"this adapter does not fit the base {backbone.source} at {odd}")
+        factors = fitted(adapter, self.projections, backbone.source)
         concept = Concept(
             images=_NOWHERE, noun=adapter.noun or "thing", identifier=adapter.identifier
         )
@@ -73,9 +59,7 @@ class PictureModel:
         edit = self.projections.new_edit(adapter.rank, scale=adapter.alpha / adapter.rank)
         # load_factors takes B with the scale multiplied in.
         scale = adapter.alpha / adapter.rank
-        edit.load_factors(
-            0, [(factors[n][0], scale * factors[n][1]) for n in self.projections.names]
-        )
+        edit.load_factors(0, [(down, scale * up) for down, up in factors.values()])
         self.projections = backbone.projections.with_edit(edit.requires_grad_(False))
 
     def tokens(self, prompts: Sequence[str]) -> Tokens:

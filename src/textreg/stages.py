@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from textreg.adapter.diffusers_files import read_embedding
+from textreg.adapter.embedding_file import read_embedding
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Inversion, Run, Tuning
 from textreg.errors import UserError

@@ -25,8 +25,11 @@ def check_pictures(run: Run) -> list[Folder]:
     """Read every concept's pictures, before anything slow.
 
     Raises:
-        UserError: the first problem, by file.
+        UserError: the first problem, by file; or there is no step to take.
     """
+    # A rule of training, not of a run: the record of an imported concept has no steps.
+    if run.total_steps == 0:
+        raise UserError("--inversion-steps and --tuning-steps are both 0: nothing would be trained")
     folders = [inspect_folder(concept.images) for concept in run.concepts]
     for folder in folders:
         if folder.errors:

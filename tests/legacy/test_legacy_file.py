@@ -8,8 +8,8 @@ from random_base import _SD15
 from safetensors.torch import load_file, save_file
 
 from textreg.adapter import Adapter
-from textreg.adapter.diffusers_files import read_embedding
-from textreg.adapter.legacy_file import module_order, named, read, write
+from textreg.adapter.embedding_file import read_embedding
+from textreg.adapter.legacy_file import module_order, named, write
 from textreg.errors import UserError
 from textreg.method.text_projections import TextProjections
 
@@ -95,7 +95,7 @@ def test_alpha_is_folded_into_the_file(tmp_path: Path) -> None:
         alpha=1.0,
     )
     write(half, tmp_path / "half.safetensors", text_layers=1)
-    again = read(tmp_path / "half.safetensors")
+    again = Adapter.load(tmp_path / "half.safetensors")
     assert again.alpha == again.rank == 2
     assert again.learnable_property == "style"
     down, up = again.factors["0"]
@@ -143,7 +143,7 @@ def test_damaged_and_foreign_files_are_refused(
 def test_another_bases_file_is_named(adapter: Adapter, tmp_path: Path) -> None:
     write(adapter, tmp_path / "x.safetensors", text_layers=12)
     with pytest.raises(UserError, match="32 projections, the base has 14"):
-        named(read(tmp_path / "x.safetensors"), [str(n) for n in range(14)])
+        named(Adapter.load(tmp_path / "x.safetensors"), [str(n) for n in range(14)])
 
 
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from torch import Tensor
 
 from textreg.config import Property
-from textreg.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,30 +40,19 @@ class Adapter:
 
     def save(self, folder: Path) -> None:
         """Write the two files that plain diffusers loads by folder."""
-        from textreg.adapter.diffusers_files import write
+        from textreg.adapter.diffusers_files import files
+        from textreg.checkpoint import publish
 
-        write(self, folder)
+        for name, data in files(self).items():
+            publish(folder / name, data)
 
     @classmethod
     def load(cls, path: Path) -> Adapter:
-        """Read a run's folder, or a legacy .safetensors file.
+        """Read a run's folder, or an adapter's file of any form that docs/formats.md lists.
 
         Raises:
             UserError: one line about what is wrong with which file.
         """
-        if path.suffix in (".pt", ".bin", ".ckpt", ".pth"):
-            raise UserError(
-                f"{path}: a pickle, which can run code when opened; it is never loaded. Convert it "
-                "to safetensors with the program that wrote it"
-            )
-        if path.is_dir():
-            if (path / "pytorch_lora_weights.safetensors").is_file():
-                from textreg.adapter.diffusers_files import read
+        from textreg.adapter.reading import Told, read
 
-                return read(path)
-            path = path / "lora_weight.safetensors"
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; give a finished run's folder or a legacy file")
-        from textreg.adapter.legacy_file import read as read_legacy
-
-        return read_legacy(path)
+        return read(path, Told())[0]

@@ -15,22 +15,28 @@ import torch
 from torch import Tensor
 
 from textreg.adapter import Adapter
-from textreg.adapter.diffusers_files import read_tensors
-from textreg.adapter.tensor_file import tensor_bytes
+from textreg.adapter.about import ours
+from textreg.adapter.safe_header import shown
+from textreg.adapter.tensor_file import stored, tensor_bytes
 from textreg.checkpoint import publish
 from textreg.errors import UserError
 
 _BLOCKS = ("down_blocks.", "up_blocks.", "mid_block.")
 _TEXT_PROJECTIONS = 4
 """k, v, q, out of each text-encoder layer."""
+_KEY = re.compile(r"(unet|text_encoder):\d+:(up|down)")
 
 
 def write(adapter: Adapter, path: Path, *, text_layers: int) -> None:
-    """Write a file that the original's own loader reads.
+    """Write a file that the original's own loader reads; see `file_bytes`."""
+    publish(path, file_bytes(adapter, text_layers=text_layers))
+
+
+def file_bytes(adapter: Adapter, *, text_layers: int) -> bytes:
+    """A file that the original's own loader reads.
 
     Args:
         adapter: what to write; alpha is folded into B.
-        path: the file.
         text_layers: layers of the base's text encoder; the original always saves a LoRA of it,
             here as there with B = 0.
     """
@@ -42,8 +48,8 @@ def write(adapter: Adapter, path: Path, *, text_layers: int) -> None:
     tensors: dict[str, Tensor] = {}
     for i, name in enumerate(module_order(adapter.factors)):
         down, up = adapter.factors[name]
-        tensors[f"unet:{i}:up"] = (scale * up).half().contiguous()
-        tensors[f"unet:{i}:down"] = down.half().contiguous()
+        tensors[f"unet:{i}:up"] = stored(scale * up, torch.half)
+        tensors[f"unet:{i}:down"] = stored(down, torch.half)
         metadata[f"unet:{i}:rank"] = str(adapter.rank)
     width = adapter.vector.shape[0]
     for j in range(_TEXT_PROJECTIONS * text_layers):
@@ -52,28 +58,22 @@ def write(adapter: Adapter, path: Path, *, text_layers: int) -> None:
         metadata[f"text_encoder:{j}:rank"] = str(adapter.rank)
     tensors[adapter.identifier] = adapter.vector[None].float().contiguous()
     metadata[adapter.identifier] = "<embed>"
-    metadata |= {
-        "textreg.noun": adapter.noun,
-        "textreg.property": adapter.learnable_property,
-        "textreg.run": adapter.digest,
-    }
-    publish(path, tensor_bytes(tensors, metadata))
+    return tensor_bytes(tensors, metadata | ours(adapter))
 
 
-def read(path: Path) -> Adapter:
-    """Read such a file; its projections are numbered, not named, until `named` names them.
+def read_factors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """A and B of such a file; its projections are numbered, not named, until `named` names them.
 
     Raises:
         UserError: it is not of this form, or trains the text encoder.
     """
-    tensors, about = read_tensors(path)
-    identifiers = [k for k, v in about.items() if v == "<embed>" and k in tensors]
     count = sum(k.startswith("unet:") and k.endswith(":up") for k in tensors)
-    if not count or len(identifiers) != 1:
-        raise UserError(
-            f"{path}: not a legacy adapter (unet:0:up ... and one token); "
-            "give the run's folder for other formats"
-        )
+    strange = [k for k in tensors if not _KEY.fullmatch(k) and metadata.get(k) != "<embed>"]
+    if not count or strange:
+        what = f"{shown(strange[0])} is no part of one" if strange else "has no unet:0:up"
+        raise UserError(f"{path}: not a legacy adapter: {what}")
     if any(
         k.startswith("text_encoder:") and k.endswith(":up") and bool(v.any())
         for k, v in tensors.items()
@@ -93,15 +93,7 @@ def read(path: Path) -> Adapter:
                 f"{path}: unet:{i} is not a pair of matrices of the others' rank; files of other "
                 "programs that adapt more than keys and values are not read"
             )
-    return Adapter(
-        identifier=identifiers[0],
-        noun=about.get("textreg.noun", ""),
-        learnable_property="style" if about.get("textreg.property") == "style" else "object",
-        vector=tensors[identifiers[0]].flatten().float(),
-        factors={str(i): pair for i, pair in enumerate(pairs)},
-        alpha=float(rank),
-        digest=about.get("textreg.run", ""),
-    )
+    return {str(i): pair for i, pair in enumerate(pairs)}
 
 
 def module_order(names: Iterable[str]) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import yaml
 
 from textreg.adapter import Adapter
+from textreg.adapter.about import base_name
+from textreg.adapter.webui_files import webui_prompt, word_name
 from textreg.checkpoint import publish
 from textreg.config import Run
 from textreg.sampling import Picture
@@ -29,13 +31,13 @@ def card_prompts(adapter: Adapter) -> list[str]:
 
 def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Picture]) -> None:
     """Write the pictures and, last of all, README.md: with it the run is finished."""
+    word = word_name(adapter.identifier)
     names = [f"image_{n}.png" for n in range(len(pictures))]
     for name, picture in zip(names, pictures, strict=True):
         partial = folder / f".{name}.partial.png"
         picture.image.save(partial)
         partial.replace(folder / name)
-    # A folder's name tells others nothing and may tell too much; a hub id or a name is kept.
-    base = Path(run.base).name if Path(run.base).is_dir() else run.base
+    base = base_name(run.base)
     header = {
         "license": "other",
         "library_name": "diffusers",
@@ -59,6 +61,9 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
             words=f"{adapter.identifier} {adapter.noun}",
             prompt=adapter.prompt,
             base=base,
+            webui=webui_prompt(adapter, word),
+            comfyui=webui_prompt(adapter, f"embedding:{word}"),
+            stem=word,
             prior=_PRIORS[run.prior],
             steps=f"{run.inversion.steps} + {run.tuning.steps}",
             rank=adapter.rank,
@@ -91,6 +96,10 @@ pipe.load_lora_weights("this/folder")
 pipe.load_textual_inversion("this/folder")
 pipe("{prompt}").images[0]
 ```
+
+Web interfaces take `webui/{stem}_lora.safetensors`, among the LoRAs, and
+`webui/{stem}.safetensors`, among the embeddings. Type in A1111 and Forge:
+`{webui} <lora:{stem}_lora:1>`; in ComfyUI, with the LoRA loaded: `{comfyui}`.
 
 Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
 """

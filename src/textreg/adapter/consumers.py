@@ -1,0 +1,160 @@
+"""The programs that open our files, and the rules by which each finds its way in one, as data.
+
+The rules were read in the programs' sources, at the version that stands beside each; newer ones may
+take more. diffusers itself and peft open the files in the tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+_LAYER_UP = re.compile(r"up_blocks\.\d+\.attentions\.(\d+)\.")
+Program = Literal["diffusers", "kohya", "a1111", "forge", "comfyui"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Consumer:
+    """How one program reads a LoRA file and a word's file."""
+
+    name: str
+    read_in: str
+    """The version whose source the rules were read in."""
+    modules: tuple[str, ...]
+    """Names by which it knows a projection: {dots} is its own, {joined} has _ for every dot,
+    {processor} names the layer's attention processor."""
+    parts: tuple[tuple[str, str], ...]
+    """Endings of A and B that it knows; that of alpha is .alpha in every program."""
+    at_first_dot: bool = False
+    """It takes all before a key's first dot for the module, so a module's name has none."""
+    layers_a_block: int | None = None
+    """It numbers the base's layers by so many a block, whatever the base has; none: the base's."""
+    most_unmatched: int | None = None
+    """It refuses a file with more keys than this that it cannot place; none: it only warns."""
+    word_is_the_key: bool = False
+    """The word is the tensor's name; otherwise the file's."""
+
+
+_KOHYA = (".lora_down.weight", ".lora_up.weight")
+_CURRENT = (".lora_A.weight", ".lora_B.weight")
+_OLDER = (".lora.down.weight", ".lora.up.weight")
+_OLDEST = ("_lora.down.weight", "_lora.up.weight")
+# Written out here, and not taken from lora_keys.py by which files are written: a slip there must
+# not pass its own check.
+CONSUMERS: dict[Program, Consumer] = {
+    "diffusers": Consumer(
+        name="diffusers",
+        read_in="0.42.1",
+        modules=("unet.{dots}", "unet.{processor}", "lora_unet_{joined}"),
+        parts=(_CURRENT, _OLDER, _OLDEST, _KOHYA),
+        most_unmatched=0,
+        word_is_the_key=True,
+    ),
+    "kohya": Consumer(
+        name="sd-scripts",
+        read_in="48d368f",
+        modules=("lora_unet_{joined}",),
+        parts=(_KOHYA,),
+        at_first_dot=True,
+    ),
+    "a1111": Consumer(
+        name="A1111",
+        read_in="873edba",
+        modules=("lora_unet_{joined}",),
+        parts=(_KOHYA,),
+        at_first_dot=True,
+        layers_a_block=2,
+    ),
+    "forge": Consumer(
+        name="Forge",
+        read_in="dfdcbab",
+        modules=("lora_unet_{joined}", "{processor}", "unet.{processor}"),
+        parts=(_KOHYA, _OLDEST, _CURRENT, _OLDER),
+        most_unmatched=12,
+    ),
+    "comfyui": Consumer(
+        name="ComfyUI",
+        read_in="a125cd8",
+        modules=("lora_unet_{joined}", "{processor}", "unet.{processor}"),
+        parts=(_KOHYA, _OLDEST, _CURRENT, _OLDER),
+    ),
+}
+
+
+class Refused(Exception):
+    """A program would not take this file; the message says why."""
+
+
+def cannot_hold(consumer: Consumer, projections: Iterable[str]) -> str | None:
+    """Why a program could not load the base itself, if it could not."""
+    counted = consumer.layers_a_block
+    # An up block has one layer more than a down block.
+    own = max((int(m[1]) for n in projections if (m := _LAYER_UP.match(n))), default=counted)
+    if counted is None or own == counted:
+        return None
+    return f"it counts {counted} layers a block, as Stable Diffusion has, and this base has {own}"
+
+
+def open_lora(
+    consumer: Consumer, tensors: dict[str, Tensor], projections: Iterable[str]
+) -> dict[str, tuple[Tensor, Tensor, float]]:
+    """What a program takes out of a LoRA file: A, B and scale by projection.
+
+    Args:
+        consumer: the program.
+        tensors: the file.
+        projections: names of the base's keys and values.
+
+    Raises:
+        Refused: it takes nothing, or less than the base has.
+    """
+    found: dict[str, tuple[Tensor, Tensor, float]] = {}
+    names, placed = list(projections), set[str]()
+    for name in names:
+        for module in _modules(consumer, name):
+            for a_end, b_end in consumer.parts:
+                keys = (module + a_end, module + b_end)
+                if not tensors.keys() >= set(keys):
+                    continue
+                down, up = (tensors[key] for key in keys)
+                alpha = tensors.get(f"{module}.alpha")
+                found[name] = (down, up, 1.0 if alpha is None else float(alpha) / len(down))
+                placed |= {*keys, f"{module}.alpha"}
+    unmatched = [key for key in tensors if key not in placed]
+    if consumer.most_unmatched is not None and len(unmatched) > consumer.most_unmatched:
+        raise Refused(f"{len(unmatched)} keys it does not know, like {unmatched[0]}")
+    if len(found) < len(names):
+        raise Refused(f"it places {len(found)} of {len(names)} projections")
+    return found
+
+
+def open_word(consumer: Consumer, tensors: dict[str, Tensor], stem: str) -> tuple[str, Tensor]:
+    """The word that a program takes a file for, and its vectors.
+
+    Args:
+        consumer: the program.
+        tensors: the file.
+        stem: its name without ending.
+
+    Raises:
+        Refused: it does not hold exactly one.
+    """
+    if len(tensors) != 1:
+        raise Refused(f"{len(tensors)} tensors; a word is one")
+    key, tensor = next(iter(tensors.items()))
+    return (key if consumer.word_is_the_key else stem), tensor
+
+
+def _modules(consumer: Consumer, projection: str) -> list[str]:
+    """The names under which a program looks a projection up."""
+    names = {
+        "dots": projection,
+        "joined": projection.replace(".", "_"),
+        "processor": projection.replace(".to_", ".processor.to_"),
+    }
+    modules = [template.format(**names) for template in consumer.modules]
+    return [m for m in modules if not (consumer.at_first_dot and "." in m)]

@@ -1,0 +1,102 @@
+"""The names under which LoRA files keep a projection's A and B (FORMATS 1), as data.
+
+For the projection P = down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k:
+
+    diffusers          unet.P.lora_A.weight
+    diffusers, older   unet.P.lora.down.weight
+    diffusers, oldest  unet.(P with attn2.processor.to_k)_lora.down.weight, with or without unet.
+    kohya              lora_unet_(P with _ for every .).lora_down.weight, and .alpha
+    PEFT               base_model.model.P.lora_A.weight
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Part = Literal["down", "up", "alpha"]
+
+_PROJECTION = re.compile(
+    r"((down|up)_blocks\.\d+|mid_block)\.attentions\.\d+\.transformer_blocks\.\d+\.attn2\.to_[kv]"
+)
+_JOINT = re.compile(r"_(?=\d|attentions|transformer_blocks|attn2|to_[kv])")
+"""Where kohya's names had a dot: before a number and before a module's name, not within one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyForm:
+    """One program's way to name the two matrices of a projection, and its alpha."""
+
+    name: str
+    prefix: str
+    down: str
+    up: str
+    alpha: str = ".alpha"
+    underscores: bool = False
+    """Modules are joined by _ instead of a dot."""
+    processor: bool = False
+    """The projection is named as a part of its layer's attention processor."""
+
+    def module(self, projection: str) -> str:
+        """The name of a projection in this form, without the part's ending."""
+        if self.processor:
+            projection = projection.replace(".attn2.", ".attn2.processor.")
+        return self.prefix + (projection.replace(".", "_") if self.underscores else projection)
+
+    def key(self, projection: str, part: Part) -> str:
+        """The name of a projection's part."""
+        return (
+            self.module(projection) + {"down": self.down, "up": self.up, "alpha": self.alpha}[part]
+        )
+
+    def parse(self, key: str) -> tuple[str, Part] | None:
+        """The projection and part that a key names; none if it is not of this form."""
+        parts: dict[Part, str] = {"down": self.down, "up": self.up, "alpha": self.alpha}
+        for part, ending in parts.items():
+            if key.startswith(self.prefix) and key.endswith(ending):
+                module = key.removeprefix(self.prefix).removesuffix(ending)
+                if self.underscores:
+                    module = _JOINT.sub(".", module)
+                if self.processor:
+                    module = module.replace(".attn2.processor.", ".attn2.")
+                if _PROJECTION.fullmatch(module) and self.key(module, part) == key:
+                    return module, part
+        return None
+
+
+DIFFUSERS = KeyForm(name="diffusers", prefix="unet.", down=".lora_A.weight", up=".lora_B.weight")
+DIFFUSERS_OLDER = KeyForm(
+    name="diffusers, older", prefix="unet.", down=".lora.down.weight", up=".lora.up.weight"
+)
+DIFFUSERS_OLDEST = KeyForm(
+    name="diffusers, oldest",
+    prefix="unet.",
+    down="_lora.down.weight",
+    up="_lora.up.weight",
+    processor=True,
+)
+ATTENTION_PROCESSORS = KeyForm(
+    name="attention processors",
+    prefix="",
+    down="_lora.down.weight",
+    up="_lora.up.weight",
+    processor=True,
+)
+KOHYA = KeyForm(
+    name="kohya",
+    prefix="lora_unet_",
+    down=".lora_down.weight",
+    up=".lora_up.weight",
+    underscores=True,
+)
+PEFT = KeyForm(name="PEFT", prefix="base_model.model.", down=".lora_A.weight", up=".lora_B.weight")
+FORMS = (DIFFUSERS, DIFFUSERS_OLDER, DIFFUSERS_OLDEST, ATTENTION_PROCESSORS, KOHYA, PEFT)
+
+
+def parse(key: str) -> tuple[KeyForm, str, Part] | None:
+    """The form, projection and part that a key names; none for anything else."""
+    for form in FORMS:
+        if found := form.parse(key):
+            return form, *found
+    return None

@@ -1,0 +1,82 @@
+"""What a base looks like, read off its configs: names and shapes without a single weight."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textreg.adapter import Adapter
+from textreg.adapter.legacy_file import named
+from textreg.backbone import find, screen
+from textreg.errors import UserError
+from textreg.method.text_projections import TextProjections
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseShape:
+    """A base's projections and sizes."""
+
+    folder: Path
+    projections: TextProjections
+    """Names and widths; the weights hold no memory."""
+    text_layers: int
+    resolution: int
+    prediction_type: str
+
+    @classmethod
+    def of(cls, source: str, revision: str | None = None) -> BaseShape:
+        """Read a base's configs.
+
+        Raises:
+            UserError: no such base, or not of the Stable Diffusion 1.x family.
+        """
+        from diffusers import UNet2DConditionModel
+
+        folder = find(source, revision)
+        screen(folder)
+        unet, vae, text = (_config(folder, part) for part in ("unet", "vae", "text_encoder"))
+        scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        with torch.device("meta"):
+            denoiser: Any = UNet2DConditionModel.from_config(unet)
+            projections = TextProjections.from_denoiser(denoiser)
+        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        return cls(
+            folder=folder,
+            projections=projections,
+            text_layers=text["num_hidden_layers"],
+            resolution=unet["sample_size"] * factor,
+            prediction_type=scheduler.get("prediction_type", "epsilon"),
+        )
+
+
+def _config(folder: Path, part: str) -> dict[str, Any]:
+    return json.loads((folder / part / "config.json").read_text(encoding="utf-8"))
+
+
+def fitted(
+    adapter: Adapter, projections: TextProjections, source: str
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """An adapter's factors by the names of a base's projections, in the base's order.
+
+    Raises:
+        UserError: the adapter belongs to another base; names what differs.
+    """
+    width = projections.features
+    if adapter.vector.shape[0] != width:
+        raise UserError(
+            f"this adapter's word has {adapter.vector.shape[0]} numbers, the base {source} reads "
+            f"{width}: it belongs to another base"
+        )
+    factors = named(adapter, projections.names)
+    shapes = {name: (len(up), down.shape[1]) for name, (down, up) in factors.items()}
+    wanted = {
+        name: (w, width) for name, w in zip(projections.names, projections.widths, strict=True)
+    }
+    if shapes != wanted:
+        odd = sorted(shapes.items() ^ wanted.items())[0][0]
+        raise UserError(f"this adapter does not fit the base {source} at {odd}")
+    return {name: factors[name] for name in projections.names}
