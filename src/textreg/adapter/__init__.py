@@ -9,6 +9,12 @@ from torch import Tensor
 
 from textreg.config import Property
 from textreg.errors import UserError
+from textreg.method.token_gate import EditedTokens
+
+GATED = (
+    "its edit is gated (it acts on the identifier's token only), which no other program can do: "
+    "draw it with textreg sample"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +29,8 @@ class Adapter:
     factors: dict[str, tuple[Tensor, Tensor]] = field(repr=False)
     """(A [r, width], B [out, r]) by projection name; the edit is (alpha / r) B A."""
     alpha: float
+    edited_tokens: EditedTokens = "all"
+    """Whose keys and values the edit changes; "identifier" needs textreg's own sampling."""
     digest: str = ""
     """Hash of the run it comes from."""
 
@@ -39,8 +47,17 @@ class Adapter:
             return f"a photo in the style of {words}"
         return f"a photo of a {words}"
 
+    def refuse_elsewhere(self, path: Path) -> None:
+        """Refuse to write a file for programs that would draw this concept wrongly.
+
+        Raises:
+            UserError: the edit is gated.
+        """
+        if self.edited_tokens != "all":
+            raise UserError(f"{path}: not written; {GATED}")
+
     def save(self, folder: Path) -> None:
-        """Write the two files that plain diffusers loads by folder."""
+        """Write the two files of a run's folder, which plain diffusers loads unless gated."""
         from textreg.adapter.diffusers_files import write
 
         write(self, folder)
@@ -58,9 +75,9 @@ class Adapter:
                 "to safetensors with the program that wrote it"
             )
         if path.is_dir():
-            if (path / "pytorch_lora_weights.safetensors").is_file():
-                from textreg.adapter.diffusers_files import read
+            from textreg.adapter.diffusers_files import lora_file, read
 
+            if lora_file(path) is not None:
                 return read(path)
             path = path / "lora_weight.safetensors"
         if not path.is_file():

@@ -2,6 +2,9 @@
 
 pytorch_lora_weights.safetensors: unet.P.lora_A.weight, unet.P.lora_B.weight, alpha = rank
 learned_embeds.safetensors: {"<krk1>": [1, width]}
+
+A gated edit has another file name, so that diffusers finds nothing there instead of loading an
+edit that it would apply to every token.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from textreg.checkpoint import publish
 from textreg.errors import UserError
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
+GATED_LORA_FILE = "gated_lora_weights.safetensors"
 EMBEDDING_FILE = "learned_embeds.safetensors"
 
 
@@ -28,6 +32,7 @@ def write(adapter: Adapter, folder: Path) -> None:
         "textreg.identifier": adapter.identifier,
         "textreg.noun": adapter.noun,
         "textreg.property": adapter.learnable_property,
+        "textreg.edited_tokens": adapter.edited_tokens,
         "textreg.run": adapter.digest,
     }
     vector = {adapter.identifier: adapter.vector[None].float().contiguous()}
@@ -38,7 +43,14 @@ def write(adapter: Adapter, folder: Path) -> None:
     for name, (down, up) in adapter.factors.items():
         tensors[f"unet.{name}.lora_A.weight"] = down.float().contiguous()
         tensors[f"unet.{name}.lora_B.weight"] = (scale * up).float().contiguous()
-    publish(folder / LORA_FILE, tensor_bytes(tensors, {"format": "pt", **about}))
+    name = LORA_FILE if adapter.edited_tokens == "all" else GATED_LORA_FILE
+    publish(folder / name, tensor_bytes(tensors, {"format": "pt", **about}))
+
+
+def lora_file(folder: Path) -> Path | None:
+    """The folder's LoRA file, gated or not, if it has one."""
+    found = [folder / name for name in (LORA_FILE, GATED_LORA_FILE) if (folder / name).is_file()]
+    return found[0] if found else None
 
 
 def read(folder: Path) -> Adapter:
@@ -47,7 +59,8 @@ def read(folder: Path) -> Adapter:
     Raises:
         UserError: a file is missing, damaged, or not of this form.
     """
-    lora, about = read_tensors(folder / LORA_FILE)
+    path = lora_file(folder) or folder / LORA_FILE
+    lora, about = read_tensors(path)
     identifier, vector = read_embedding(folder / EMBEDDING_FILE)
     factors: dict[str, tuple[Tensor, Tensor]] = {}
     for key in lora:
@@ -55,12 +68,13 @@ def read(folder: Path) -> Adapter:
             name = key.removeprefix("unet.").removesuffix(".lora_A.weight")
             up = lora.get(f"unet.{name}.lora_B.weight")
             if up is None or up.ndim != 2 or lora[key].ndim != 2 or up.shape[1] != len(lora[key]):
-                raise UserError(f"{folder / LORA_FILE}: the pair of {name} does not fit together")
+                raise UserError(f"{path}: the pair of {name} does not fit together")
             factors[name] = (lora[key].float(), up.float())
     if not factors:
-        raise UserError(f"{folder / LORA_FILE}: has no unet.*.lora_A.weight; is it a LoRA?")
+        raise UserError(f"{path}: has no unet.*.lora_A.weight; is it a LoRA?")
     rank = len(next(iter(factors.values()))[0])
     style = about.get("textreg.property") == "style"
+    gated = about.get("textreg.edited_tokens") == "identifier"
     return Adapter(
         identifier=identifier,
         noun=about.get("textreg.noun", ""),
@@ -68,6 +82,7 @@ def read(folder: Path) -> Adapter:
         vector=vector,
         factors=factors,
         alpha=float(rank),
+        edited_tokens="identifier" if gated else "all",
         digest=about.get("textreg.run", ""),
     )
 

@@ -33,7 +33,11 @@ def write(adapter: Adapter, path: Path, *, text_layers: int) -> None:
         path: the file.
         text_layers: layers of the base's text encoder; the original always saves a LoRA of it,
             here as there with B = 0.
+
+    Raises:
+        UserError: the edit is gated, which the original cannot draw.
     """
+    adapter.refuse_elsewhere(path)
     scale = adapter.alpha / adapter.rank
     metadata = {
         "unet": json.dumps(["BasicTransformerBlock"]),

@@ -65,7 +65,8 @@ class TrainingProgress:
 
         assert isinstance(record, StepRecord)
         if record.drift is not None:
-            self._drift = f" drift {record.drift['class']:.2%}"
+            pools = " ".join(f"{pool} {shift:.2%}" for pool, shift in record.drift.items())
+            self._drift = f" drift: {pools}"
         self._progress.update(
             self._task,
             completed=record.global_step,
