@@ -26,7 +26,8 @@ from textreg.randomness import Draws
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
 from textreg.text_shift import TextShift
 
-_DRIFT_EVERY = 10
+DRIFT_EVERY = 10
+"""Steps of stage 2 between two measurements of drift."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +179,7 @@ class Training:
 
     def _records(self, terms: dict[str, Tensor], rate: float, seconds: float) -> list[StepRecord]:
         values = {name: value.tolist() for name, value in terms.items()}
-        watch = self.stage_index == 1 and self.step % _DRIFT_EVERY == 0
+        watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
         shifts = self.text_shift.measure(self.edit) if watch else [None] * len(self.texts)
         return [
             StepRecord(
