@@ -15,8 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-
 from textreg.backbone import load
 from textreg.run_folder import environment
 from textreg.settings import build_run
@@ -49,9 +47,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = build_run(flags | {"out": Path(folder) / "run"})
         backbone = load(run.base, device=run.device, dtype=run.dtype)
-        seconds: list[float] = []
-        for training, records in trainings(run, backbone):
-            seconds += [record.seconds for record in records if record.stage == "tuning"]
+        steps = list(trainings(run, backbone))
+    training = steps[-1][0]
+    seconds = [r.seconds for _, records in steps for r in records if r.stage == "tuning"]
     measured: list[float] = []
     for _ in range(_MEASUREMENTS):
         start = time.perf_counter()
@@ -65,7 +63,6 @@ def main() -> None:
         "rank": run.tuning.rank,
         "device": str(backbone.device),
         "environment": environment(),
-        "threads": torch.get_num_threads(),
         "seconds a step": step,
         "seconds a measurement": once,
         "steps between two": DRIFT_EVERY,

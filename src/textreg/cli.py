@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from textreg import priors
 from textreg.errors import UserError
 from textreg.flags import NearestParser, seed_number, whole_number
-from textreg.priors import names
 from textreg.track import TRACKERS
 
 _RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -58,7 +58,7 @@ def parser() -> NearestParser:
         verbs.add_parser(
             "train",
             help="learn a concept from a folder of pictures",
-            epilog=f"Priors: {', '.join(names())}; joined like textreg+context. "
+            epilog=f"Priors: {', '.join(priors.names())}; joined like textreg+context. "
             "Precedence: preset < --config < flags. The same command again goes on where it "
             "stopped. Exit codes: 0 done, 1 failed, 2 bad input, 3 stopped and resumable.",
         )

@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from textreg import priors
 from textreg.bases import settings_file
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.presets import PRESETS
-from textreg.priors import split
 
 
 def build_run(flags: dict[str, Any], *, preset: str | None = None, file: Path | None = None) -> Run:
@@ -58,7 +58,7 @@ def run_from(data: dict[str, Any], origin: Path) -> Run:
         message = str(first["msg"]).removeprefix("Value error, ")
         value = "" if first["type"] == "missing" or not where else f" is {first['input']!r}:"
         raise UserError(f"{where}{value} {message}".strip()) from None
-    split(run.prior)
+    priors.split(run.prior)
     return run
 
 

@@ -49,12 +49,12 @@ class ClassImages(Prior):
         self._latents: list[Latents] = []
         self._features: list[Tensor] = []
         self._prompts: list[list[int]] = []
-        for t in texts:
+        for t, vector in zip(texts, vectors, strict=True):
             images, prompts = read(self._run, t.concept, self._folder)
             key = (self._run.seed, "class images", t.concept.name)
             self._latents.append(Latents(images, self._backbone, views, key))
             distinct = list(dict.fromkeys(prompts))
-            self._features.append(t.features(distinct, None))
+            self._features.append(t.features(distinct, vector))
             self._prompts.append([distinct.index(prompt) for prompt in prompts])
 
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
