@@ -77,10 +77,10 @@ def draw(run: Run, concept: Concept, backbone: Backbone, folder: Path) -> Iterat
             batch_size=len(group),
         )
         for name, picture in zip(group, drawn, strict=True):
-            data = _png(picture.image)
             if name not in done:
+                data = _png(picture.image)
                 publish(place / name, data)
-            known[name] = ClassPicture(name=name, sha256=_hash(data), prompt=prompt)
+                known[name] = ClassPicture(name=name, sha256=_hash(data), prompt=prompt)
         _record(place, [known[name] for name in names if name in known])
         yield f"drew {start + len(group)} of {settings.count} pictures of {prompt!r}"
 

@@ -138,6 +138,7 @@ class ClassImages:
     """Prior class-images: the denoising loss on pictures of the class (DreamBooth)."""
 
     weight: float = 1.0
+    """w: weight of that loss."""
     count: int = 200
     """Pictures that the base draws of "a photo of a {noun}" before the first step."""
     steps: int = 50
@@ -156,6 +157,7 @@ class OutputPreservation:
     """Prior output-preservation: on class prompts, predict what the base predicts."""
 
     weight: float = 1.0
+    """w: weight of the mean squared difference of the two predictions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +165,7 @@ class WeightDecay:
     """Prior weight-decay: keep the edit small, whatever the text."""
 
     weight: float = 0.003
-    """Of a sum over keys and values; the factor form was published with 1e-7 (SDXL: 1e-6)."""
+    """w: weight of a sum over keys and values; the factor form was published with 1e-7."""
     form: DecayForm = "product"
     """"product", the squared norm of s B A, or "factors", that of A plus that of B."""
 
@@ -173,6 +175,7 @@ class Context:
     """Prior context: hold the words around the concept."""
 
     weight: float = 0.001
+    """w: weight of the mean norm over keys and values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
