@@ -23,6 +23,7 @@ from textreg.trainer import trainings
 from tiny_run import results, tiny_run, train, train_some
 
 ROOT = Path(__file__).parents[2]
+FEW = ClassImages(count=2, steps=1)
 ALL = "textreg+context+weight-decay+class-images+output-preservation"
 TERMS = {"class_prior", "edit_prior", "context", "weight_decay", "class_images"}
 TERMS |= {"output_preservation", "denoising", "total"}
@@ -79,8 +80,8 @@ def test_a_resumed_run_is_bit_identical(
     straight = a_run(tiny_base, tmp_path / "straight", cat_pictures, prior=prior, save_steps=2)
     train(straight, backbone)
     stopped = replace(straight, out=tmp_path / "stopped")
-    for _ in range(5):
-        train_some(stopped, backbone, 1)
+    for _ in range(2):
+        train_some(stopped, backbone, 2)
     train(stopped, backbone)
     assert results(stopped.out) == results(straight.out)
     last = json.loads((straight.out / "metrics.jsonl").read_text().splitlines()[-1])
@@ -92,7 +93,8 @@ def test_concepts_in_one_batch_are_each_alone(
     backbone64: Backbone, tiny_base: Path, cat_pictures: Path, dog_pictures: Path, tmp_path: Path
 ) -> None:
     """With every prior at once, in float64 (see test_trainer.py for the bound)."""
-    options: dict[str, Any] = {"dtype": "fp64", "prior": ALL, "inversion": Inversion(steps=1)}
+    options: dict[str, Any] = {"dtype": "fp64", "prior": ALL, "class_images": FEW}
+    options |= {"inversion": Inversion(steps=1), "tuning": Tuning(steps=2, rank=2)}
     both = a_run(tiny_base, tmp_path / "both", cat_pictures, dog_pictures, **options)
     taken = list(trainings(both, backbone64))
     for n, concept in enumerate(both.concepts):
