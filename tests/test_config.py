@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 
 from textreg.config import (
+    ClassImages,
     Concept,
+    Context,
     Images,
     Inversion,
     Mask,
     Optimizer,
+    OutputPreservation,
     Run,
     TextReg,
     Tuning,
+    WeightDecay,
     plain,
 )
 from textreg.errors import UserError
@@ -25,6 +29,7 @@ from textreg.settings import build_run, run_from
 CAT = Concept(images=Path("data/cat"), noun="cat")
 OUT = Path("runs/cat")
 SECTIONS = (Concept, Images, Optimizer, Inversion, Tuning, Mask, TextReg, Run)
+SECTIONS += (ClassImages, OutputPreservation, WeightDecay, Context)
 
 
 def a_run(**changes: Any) -> Run:
@@ -79,6 +84,17 @@ def test_defaults_are_the_recommendation() -> None:
         "class_prompts": [],
         "edit_prompts": "instance+training",
     }
+    assert run["class_images"] == {
+        "weight": 1.0,
+        "count": 200,
+        "steps": 50,
+        "guidance": 5.0,
+        "folder": None,
+        "captions": None,
+    }
+    assert run["output_preservation"] == {"weight": 1.0}
+    assert run["weight_decay"] == {"weight": 0.003, "form": "product"}
+    assert run["context"] == {"weight": 0.001}
 
 
 def test_presets_are_golden() -> None:
@@ -145,6 +161,17 @@ def test_an_unknown_key_is_refused_at_every_level() -> None:
         ({"images": Images(views=0)}, "images.views is 0"),
         ({"images": Images(resolution=0)}, "--resolution is 0"),
         ({"save_steps": 0}, "save_steps is 0"),
+        ({"class_images": ClassImages(count=0)}, "class_images.count is 0"),
+        ({"class_images": ClassImages(steps=0)}, "class_images.steps is 0"),
+        ({"class_images": ClassImages(weight=-1)}, "class_images.weight is -1"),
+        ({"class_images": ClassImages(guidance=float("nan"))}, "class_images.guidance is nan"),
+        (
+            {"class_images": ClassImages(captions=Path("c.txt"))},
+            "class_images.captions describes class_images.folder, which is not given",
+        ),
+        ({"output_preservation": OutputPreservation(weight=-1)}, "output_preservation.weight"),
+        ({"weight_decay": WeightDecay(weight=-1)}, "weight_decay.weight is -1"),
+        ({"context": Context(weight=-1)}, "context.weight is -1"),
         ({"inversion": Inversion(steps=-1)}, "--inversion-steps is -1"),
         ({"tuning": Tuning(steps=-1)}, "--tuning-steps is -1"),
         ({"tuning": Tuning(learning_rate=float("nan"))}, "tuning.learning_rate is nan"),

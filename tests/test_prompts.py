@@ -127,7 +127,9 @@ def test_our_edit_pool_trains_on_no_test_prompt() -> None:
     assert ours[:27] == instance_templates(CAT) == edit_templates(CAT, "instance")
     assert not set(ours) & set(EDIT)
     assert len(set(ours)) == len(ours) > 40
+    assert edit_templates(CAT, "training") == ours[27:]
     assert edit_templates(STYLE, "instance+training") == instance_templates(STYLE)
+    assert edit_templates(STYLE, "training") == instance_templates(STYLE)
 
 
 def test_every_template_has_one_place_for_the_words() -> None:

@@ -113,7 +113,7 @@ def test_an_interrupt_leaves_no_half_state(
         monkeypatch.setattr(training.Training, "_clip", strike)
     else:
         train_some(run, backbone, 4)
-        monkeypatch.setattr(training, "_DRIFT_EVERY", 1)
+        monkeypatch.setattr(training, "DRIFT_EVERY", 1)
         monkeypatch.setattr(TextShift, "measure", strike)
     with pytest.raises(interrupt):
         train(run, backbone)

@@ -31,7 +31,7 @@ def test_precedence_is_preset_file_flags(tmp_path: Path) -> None:
         ("tuning: {rnk: 3}", "unknown key tuning.rnk; did you mean rank?"),
         ("concepts: [{images: x, noun: y, identifer: z}]", "did you mean identifier?"),
         ("tuning: {rank: many}", "tuning.rank is 'many'"),
-        ("prior: ewc", "prior is 'ewc'"),
+        ("prior: ewc", "--prior ewc: no prior 'ewc'; known: class-images"),
         ("tuning: {rank: 0}", "--rank is 0; it must be at least 1"),
         ("mask: {ratio: 1.5}", "mask.ratio is 1.5"),
         ("- 1", "must hold keys"),

@@ -26,7 +26,7 @@ def stages(run: Run, backbone: Backbone) -> tuple[InversionStage, TuningStage]:
     inversion = InversionStage(run, texts)
     edit = backbone.projections.new_edit(run.tuning.rank, len(texts))
     prior = prior_of(run)
-    prior.prepare(texts, run.tuning.rank)
+    prior.check(texts)
     vectors = inversion.vectors.detach()
     return inversion, TuningStage(run, texts, vectors, backbone.projections.with_edit(edit), prior)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from textreg.backbone import Backbone
 from textreg.concept import read_picture
-from textreg.config import Images, Inversion, Optimizer, Prior, Run, TextReg, Tuning
+from textreg.config import Images, Inversion, Optimizer, Run, TextReg, Tuning
 from textreg.errors import UserError
 from textreg.latents import Latents
 from textreg.randomness import Draws
@@ -48,7 +48,7 @@ def into_tuning(training: Training) -> None:
 
 @pytest.mark.parametrize("prior", ["textreg", "none"])
 def test_nothing_frozen_changes(
-    backbone: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path, prior: Prior
+    backbone: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path, prior: str
 ) -> None:
     """Every row of the embedding table and every other frozen tensor, bit for bit."""
     frozen = (backbone.text_encoder, backbone.vae, backbone.denoiser, backbone.projections)

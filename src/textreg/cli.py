@@ -10,12 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from textreg import priors
 from textreg.errors import UserError
 from textreg.flags import NearestParser, seed_number, whole_number
+from textreg.track import TRACKERS
 
 _RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--base": ("base", {"metavar": "NAME|DIR|HUB_ID", "help": "base model; toyland is embedded"}),
-    "--prior": ("prior", {"choices": ["none", "textreg"], "help": "how the model is held"}),
+    "--prior": (
+        "prior",
+        {"metavar": "NAME[+NAME]", "help": "how the model is held; the names are below"},
+    ),
     "--inversion-steps": (
         "inversion.steps",
         {"type": whole_number, "metavar": "N", "help": "steps of stage 1"},
@@ -53,7 +58,8 @@ def parser() -> NearestParser:
         verbs.add_parser(
             "train",
             help="learn a concept from a folder of pictures",
-            epilog="Precedence: preset < --config < flags. The same command again goes on where it "
+            epilog=f"Priors: {', '.join(priors.names())}; joined like textreg+context. "
+            "Precedence: preset < --config < flags. The same command again goes on where it "
             "stopped. Exit codes: 0 done, 1 failed, 2 bad input, 3 stopped and resumable.",
         )
     )
@@ -98,6 +104,9 @@ def _train_flags(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--config", type=Path, metavar="FILE", help="YAML with any setting of a run")
     verb.add_argument("--out", type=Path, metavar="DIR", help="the run's folder")
+    verb.add_argument(
+        "--track", choices=TRACKERS, help="send losses and drift to a tracker as well"
+    )
     for flag, (_, options) in _RUN_FLAGS.items():
         verb.add_argument(flag, **options)
 

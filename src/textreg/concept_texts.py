@@ -14,6 +14,7 @@ from textreg.config import Concept
 from textreg.errors import UserError
 from textreg.method.identifier import add_identifier
 from textreg.method.text_features import Tokens, encode_tokens, tokenize
+from textreg.method.token_gate import EditedTokens, token_gate
 
 _AT_ONCE = 32
 
@@ -65,6 +66,10 @@ class ConceptTexts:
             return tokenize(self.tokenizer, list(prompts), self.identifier_id, self.concept.noun)
         except ValueError as error:
             raise UserError(str(error)) from None
+
+    def gate(self, prompts: Sequence[str], edited: EditedTokens) -> Tensor | None:
+        """The tokens of finished prompts that the edit acts on, [prompts, tokens]; none: all."""
+        return token_gate(edited, self.tokens(prompts).is_identifier)
 
     @torch.no_grad()
     def features(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 Property = Literal["object", "style"]
-Prior = Literal["none", "textreg"]
 Form = Literal["norm", "squared"]
-EditPool = Literal["instance", "instance+training", "edit_head"]
+DecayForm = Literal["product", "factors"]
+EditPool = Literal["instance", "training", "instance+training", "edit_head"]
 Dtype = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -134,6 +134,51 @@ class TextReg:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ClassImages:
+    """Prior class-images: the denoising loss on pictures of the class (DreamBooth)."""
+
+    weight: float = 1.0
+    """w: weight of that loss."""
+    count: int = 200
+    """Pictures that the base draws of "a photo of a {noun}" before the first step."""
+    steps: int = 50
+    """Denoising steps of a drawn picture."""
+    guidance: float = 5.0
+    """Classifier-free guidance of a drawn picture."""
+    folder: Path | None = None
+    """Take the pictures from here and draw none; of several concepts, from FOLDER/CONCEPT each."""
+    captions: Path | None = None
+    """File with a prompt a line, in the order of the folder's picture names, or one line for all;
+    none: NAME.txt beside the picture NAME.png, else "a photo of a {noun}"."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputPreservation:
+    """Prior output-preservation: on class prompts, predict what the base predicts."""
+
+    weight: float = 1.0
+    """w: weight of the mean squared difference of the two predictions."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightDecay:
+    """Prior weight-decay: keep the edit small, whatever the text."""
+
+    weight: float = 0.003
+    """w: weight of a sum over keys and values; the factor form was published with 1e-7."""
+    form: DecayForm = "product"
+    """"product", the squared norm of s B A, or "factors", that of A plus that of B."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """Prior context: hold the words around the concept."""
+
+    weight: float = 0.001
+    """w: weight of the mean norm over keys and values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """One training run: everything that decides its result, and where that goes."""
 
@@ -144,8 +189,8 @@ class Run:
     """Revision of a hub id."""
     out: Path
     """The run's folder."""
-    prior: Prior = "textreg"
-    """How the model is held: none or textreg."""
+    prior: str = "textreg"
+    """How the model is held: the name of a file in textreg/priors, or several joined by "+"."""
     seed: int = 0
     images: Images = field(default_factory=Images)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -153,6 +198,10 @@ class Run:
     tuning: Tuning = field(default_factory=Tuning)
     mask: Mask = field(default_factory=Mask)
     textreg: TextReg = field(default_factory=TextReg)
+    class_images: ClassImages = field(default_factory=ClassImages)
+    output_preservation: OutputPreservation = field(default_factory=OutputPreservation)
+    weight_decay: WeightDecay = field(default_factory=WeightDecay)
+    context: Context = field(default_factory=Context)
     device: str = "auto"
     """"auto", "cpu", "cuda", "cuda:1" ..."""
     dtype: Dtype = "auto"
@@ -203,6 +252,8 @@ def _problems(run: Run) -> list[str]:
         "--rank": run.tuning.rank,
         "optimizer.batch_size": run.optimizer.batch_size,
         "optimizer.accumulation": run.optimizer.accumulation,
+        "class_images.count": run.class_images.count,
+        "class_images.steps": run.class_images.steps,
         "save_steps": run.save_steps,
         "--resolution": run.images.resolution if run.images.resolution is not None else 1,
         "images.views": run.images.views if run.images.views is not None else 1,
@@ -220,6 +271,11 @@ def _problems(run: Run) -> list[str]:
         "tuning.max_grad_norm": run.tuning.max_grad_norm,
         "textreg.class_weight": run.textreg.class_weight,
         "textreg.edit_weight": run.textreg.edit_weight,
+        "class_images.weight": run.class_images.weight,
+        "class_images.guidance": run.class_images.guidance,
+        "output_preservation.weight": run.output_preservation.weight,
+        "weight_decay.weight": run.weight_decay.weight,
+        "context.weight": run.context.weight,
         "card_pictures": run.card_pictures,
     }
     problems += [
@@ -233,6 +289,8 @@ def _problems(run: Run) -> list[str]:
         problems.append("no concept: name a folder with pictures")
     if not 0 <= run.seed < 2**63:
         problems.append(f"--seed is {run.seed}; it must be from 0 to 2^63 - 1")
+    if run.class_images.captions is not None and run.class_images.folder is None:
+        problems.append("class_images.captions describes class_images.folder, which is not given")
     for template in run.textreg.class_prompts:
         if template.count("{}") != 1:
             problems.append(f"textreg.class_prompts: {template!r} must contain {{}} exactly once")

@@ -41,9 +41,13 @@ class Latents:
             )
         self._moments: dict[tuple[int, int], Tensor] = {}
 
+    def picture(self, draws: Draws) -> int:
+        """Which picture `sample` takes for these draws."""
+        return draws.index("picture", len(self._pictures))
+
     def sample(self, draws: Draws) -> Tensor:
         """A latent x_0 [channels, height, width] of a random picture and view."""
-        picture = draws.index("picture", len(self._pictures))
+        picture = self.picture(draws)
         views = self._settings.views
         if views is None:
             moments = self._encode(picture, draws)

@@ -61,19 +61,21 @@ def write_cards(run: Run, backbone: Backbone) -> None:
         model = PictureModel(backbone, adapter)
         drawn = sample(model, prompts, seeds=range(len(prompts)), resolution=run.images.resolution)
         pictures = list(drawn)
-        facts = facts_of(
-            place.path,
-            run,
-            concept,
-            resolution=backbone.resolution,
-            prediction_type=backbone.prediction_type,
-        )
-        export(
-            adapter,
-            folder,
-            ("diffusers", "kohya", "a1111", "comfyui"),
-            facts,
-            picture=pictures[0].image if pictures else None,
-            replace=True,
-        )
+        # No other program can draw a gated edit.
+        if adapter.edited_tokens == "all":
+            facts = facts_of(
+                place.path,
+                run,
+                concept,
+                resolution=backbone.resolution,
+                prediction_type=backbone.prediction_type,
+            )
+            export(
+                adapter,
+                folder,
+                ("diffusers", "kohya", "a1111", "comfyui"),
+                facts,
+                picture=pictures[0].image if pictures else None,
+                replace=True,
+            )
         write_card(folder, run, adapter, pictures)

@@ -38,7 +38,8 @@ def edit_templates(concept: Concept, pool: EditPool) -> list[str]:
         return templates(name)
     if pool == "instance" or concept.learnable_property == "style":
         return instance_templates(concept)
-    return instance_templates(concept) + templates("edit_training")
+    own = templates("edit_training")
+    return own if pool == "training" else instance_templates(concept) + own
 
 
 def drift_pools(concept: Concept) -> dict[Pool, list[str]]:

@@ -6,6 +6,7 @@ So resume is exact, and a concept's result does not depend on who shares its bat
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 
@@ -22,6 +23,10 @@ class Draws:
     def __init__(self, *key: int | str):
         self._key = key
 
+    def within(self, purpose: str) -> Draws:
+        """The random numbers of a part of this sample, independent of all others."""
+        return Draws(*self._key, purpose)
+
     def index(self, purpose: str, count: int) -> int:
         """An integer from 0 to count - 1, all equally likely."""
         return int(torch.randint(count, (1,), generator=generator(*self._key, purpose)).item())
@@ -33,3 +38,15 @@ class Draws:
     def normal(self, purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
         """Standard normal numbers of this shape, float32."""
         return torch.randn(shape, generator=generator(*self._key, purpose))
+
+
+def drawn(
+    pools: Sequence[torch.Tensor], draws: Sequence[Sequence[Draws]], purpose: str
+) -> torch.Tensor:
+    """A random row of concept n's pool for each of its samples, [concepts, samples, ...]."""
+    return torch.stack(
+        [
+            torch.stack([pool[d.index(purpose, len(pool))] for d in samples])
+            for pool, samples in zip(pools, draws, strict=True)
+        ]
+    )

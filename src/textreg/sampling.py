@@ -21,6 +21,7 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept
 from textreg.errors import UserError
 from textreg.method.text_features import Tokens, encode_tokens, tokenize
+from textreg.method.token_gate import token_gate
 
 _NOWHERE = Path()
 Sampler = Literal["ddim", "dpm", "euler", "euler-ancestral"]
@@ -82,7 +83,9 @@ class PictureModel:
         vectors = None if self._vector is None else self._vector.expand(count, -1)
         no_mask = torch.zeros(count, dtype=torch.bool)
         features = encode_tokens(self.backbone.text_encoder, tokens, vectors, no_mask)
-        return self.projections(features[None])
+        edited = "all" if self.adapter is None else self.adapter.edited_tokens
+        gate = token_gate(edited, tokens.is_identifier)
+        return self.projections(features[None], None if gate is None else gate[None])
 
     @torch.no_grad()
     def predict(self, x_t: Tensor, t: Tensor, keys_values: list[Tensor]) -> Tensor:

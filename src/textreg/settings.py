@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from textreg import priors
 from textreg.bases import settings_file
 from textreg.config import Run
 from textreg.errors import UserError
@@ -50,13 +51,15 @@ def run_from(data: dict[str, Any], origin: Path) -> Run:
     """
     _refuse_unknown(Run, data, origin)
     try:
-        return TypeAdapter(Run).validate_python(data)
+        run = TypeAdapter(Run).validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         message = str(first["msg"]).removeprefix("Value error, ")
         value = "" if first["type"] == "missing" or not where else f" is {first['input']!r}:"
         raise UserError(f"{where}{value} {message}".strip()) from None
+    priors.split(run.prior)
+    return run
 
 
 def _refuse_unknown(section: Any, data: dict[str, Any], origin: Path, path: str = "") -> None:
@@ -96,7 +99,6 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def nested(flags: dict[str, Any]) -> dict[str, Any]:
-    """Dotted keys as nested sections: {"tuning.steps": 3} -> {"tuning": {"steps": 3}}."""
     """Dotted keys as sections: {"tuning.steps": 8} to {"tuning": {"steps": 8}}."""
     data: dict[str, Any] = {}
     for dotted, value in flags.items():

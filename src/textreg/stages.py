@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from textreg.adapter.embedding_file import read_embedding
+from textreg.batch import Batch
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Inversion, Run, Tuning
 from textreg.errors import UserError
@@ -22,7 +23,7 @@ from textreg.method.text_features import Tokens, encode_tokens
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Penalty, Prior
 from textreg.prompts import instance_templates
-from textreg.randomness import Draws, generator
+from textreg.randomness import Draws, drawn, generator
 
 
 class Stage(Protocol):
@@ -49,6 +50,14 @@ class Stage(Protocol):
 
     def features(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
         """Text features of this step's instance prompts, [N, S, T, d]."""
+        ...
+
+    def gate(self, draws: Sequence[Sequence[Draws]]) -> Tensor | None:
+        """The tokens of these prompts that the edit acts on, [N, S, T]; none: all."""
+        ...
+
+    def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
+        """Samples beside the instance's."""
         ...
 
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
@@ -111,6 +120,14 @@ class InversionStage:
             chosen.append(encode_tokens(encoder, tokens, vector.expand(len(rows), -1), masked))
         return torch.stack(chosen)
 
+    def gate(self, draws: Sequence[Sequence[Draws]]) -> Tensor | None:
+        """None: stage 1 has no edit."""
+        return None
+
+    def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
+        """None: stage 1 has no prior."""
+        return {}
+
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
         """None: stage 1 has no prior."""
         return {}
@@ -149,6 +166,8 @@ class TuningStage:
             )
             for t, v in zip(texts, vectors, strict=True)
         ]
+        gates = [t.gate(t.fill(instance_templates(t.concept)), prior.edited_tokens) for t in texts]
+        self._gates = [gate.to(vectors.device) for gate in gates if gate is not None]
         self._prior = prior
         self._prior.setup(texts, vectors, projections)
 
@@ -168,6 +187,14 @@ class TuningStage:
             for pool, samples in zip(self._pools, draws, strict=True)
         ]
         return torch.stack(chosen)
+
+    def gate(self, draws: Sequence[Sequence[Draws]]) -> Tensor | None:
+        """The gate of the same templates, if the prior has one."""
+        return drawn(self._gates, draws, "template") if self._gates else None
+
+    def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
+        """The prior's samples."""
+        return self._prior.batches(draws, instance)
 
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
         """The prior's terms."""

@@ -17,12 +17,13 @@ from textreg.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from textreg.concept import Folder, inspect_folder
 from textreg.config import Run
 from textreg.errors import UserError
+from textreg.priors import prior_of
 from textreg.run_folder import RunFolder
 from textreg.training import StepRecord, Training
 
 
 def check_pictures(run: Run) -> list[Folder]:
-    """Read every concept's pictures, before anything slow.
+    """Read every concept's pictures and the prior's settings, before anything slow.
 
     Raises:
         UserError: the first problem, by file; or there is no step to take.
@@ -30,6 +31,7 @@ def check_pictures(run: Run) -> list[Folder]:
     # A rule of training, not of a run: the record of an imported concept has no steps.
     if run.total_steps == 0:
         raise UserError("--inversion-steps and --tuning-steps are both 0: nothing would be trained")
+    prior_of(run)
     folders = [inspect_folder(concept.images) for concept in run.concepts]
     for folder in folders:
         if folder.errors:
@@ -78,6 +80,8 @@ def trainings(
         )
         training = Training(run, backbone, folders)
         place.claim(hashes)
+        for line in training.prior.collect(training.texts, place.path):
+            print(f"textreg: {line}", file=sys.stderr)
         saved = _resume(training, place)
         # Whether state and metrics agree: only between two steps, never within one or within the
         # change of stages, where an interrupt would leave half a state to save.

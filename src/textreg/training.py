@@ -13,20 +13,21 @@ from torch import Tensor
 
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
+from textreg.batch import losses, noisy_batch
 from textreg.checkpoint import Checkpoint
 from textreg.concept import Folder
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.latents import Latents
-from textreg.method.denoising import add_noise, loss_per_concept, target
 from textreg.pictures import Picture, read_checked
-from textreg.priors import prior_of
+from textreg.priors import Penalty, prior_of
 from textreg.randomness import Draws
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
 from textreg.text_shift import TextShift
 
-_DRIFT_EVERY = 10
+DRIFT_EVERY = 10
+"""Steps of stage 2 between two measurements of drift."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,9 +70,9 @@ class Training:
         except ValueError as error:
             raise UserError(f"--rank: {error}") from None
         self.inversion = InversionStage(run, self.texts)
-        self.text_shift = TextShift(self.texts)
         self.prior = prior_of(run)
-        self.prior.prepare(self.texts, run.tuning.rank)
+        self.prior.check(self.texts)
+        self.text_shift = TextShift(self.texts, self.prior.edited_tokens)
         self._enter(0)
 
     def _enter(self, index: int) -> None:
@@ -110,17 +111,17 @@ class Training:
         start = time.perf_counter()
         rate = learning_rate(self.stage.settings, self.step)
         self.optimizer.param_groups[0]["lr"] = rate
-        losses: dict[str, Tensor] = {}
+        terms: dict[str, Tensor] = {}
         for micro in range(self.run.optimizer.accumulation):
             for name, value in self._backward(micro).items():
-                losses[name] = losses.get(name, 0) + value / self.run.optimizer.accumulation
-        self._refuse_non_finite("loss", losses["total"])
+                terms[name] = terms.get(name, 0) + value / self.run.optimizer.accumulation
+        self._refuse_non_finite("loss", terms["total"])
         self._clip()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.stage.after_step(rate)
         self.step += 1
-        return self._records(losses, rate, time.perf_counter() - start)
+        return self._records(terms, rate, time.perf_counter() - start)
 
     def _backward(self, micro: int) -> dict[str, Tensor]:
         """Gradients of one micro-batch; returns each term, [concepts]."""
@@ -132,27 +133,23 @@ class Training:
             ]
             for concept in run.concepts
         ]
-        x_0 = torch.stack(
-            [
-                latents.sample(d)
-                for latents, samples in zip(self.latents, draws, strict=True)
-                for d in samples
-            ]
+        instance = noisy_batch(
+            self.latents,
+            draws,
+            self.stage.features(draws),
+            backbone,
+            gate=self.stage.gate(draws),
         )
-        each = [d for samples in draws for d in samples]
-        noise = torch.stack([d.normal("noise", tuple(x_0.shape[1:])) for d in each]).to(x_0)
-        alphas = backbone.alphas_cumprod
-        t = torch.tensor([d.index("timestep", len(alphas)) for d in each], device=x_0.device)
-        keys_values = self.projections(self.stage.features(draws))
-        prediction = backbone.denoiser(add_noise(x_0, noise, alphas[t]), t, keys_values)
-        wanted = target(x_0, noise, alphas[t], backbone.prediction_type)
-        terms = {"denoising": loss_per_concept(prediction, wanted, len(run.concepts))}
-        total = terms["denoising"]
-        for name, penalty in self.stage.penalties(draws).items():
-            terms[name] = penalty.value
-            total = total + penalty.weight * penalty.value
+        batches = {"denoising": instance} | self.stage.batches(draws, instance)
+        errors = losses(list(batches.values()), self.projections, backbone)
+        terms = {
+            name: Penalty(weight=batch.weight, value=error)
+            for (name, batch), error in zip(batches.items(), errors, strict=True)
+        } | self.stage.penalties(draws)
+        total = torch.stack([term.weight * term.value for term in terms.values()]).sum(0)
         (total.sum() / run.optimizer.accumulation).backward()
-        return {name: value.detach() for name, value in (terms | {"total": total}).items()}
+        values = {name: term.value for name, term in terms.items()} | {"total": total}
+        return {name: value.detach() for name, value in values.items()}
 
     @torch.no_grad()
     def _clip(self) -> None:
@@ -180,9 +177,9 @@ class Training:
                     "learning rate"
                 )
 
-    def _records(self, losses: dict[str, Tensor], rate: float, seconds: float) -> list[StepRecord]:
-        values = {name: value.tolist() for name, value in losses.items()}
-        watch = self.stage_index == 1 and self.step % _DRIFT_EVERY == 0
+    def _records(self, terms: dict[str, Tensor], rate: float, seconds: float) -> list[StepRecord]:
+        values = {name: value.tolist() for name, value in terms.items()}
+        watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
         shifts = self.text_shift.measure(self.edit) if watch else [None] * len(self.texts)
         return [
             StepRecord(
@@ -213,6 +210,7 @@ class Training:
                     )
                 },
                 alpha=float(self.run.tuning.rank),
+                edited_tokens=self.prior.edited_tokens,
                 digest=self.run.digest,
             )
             for n, concept in enumerate(self.run.concepts)

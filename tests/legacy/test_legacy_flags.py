@@ -107,6 +107,35 @@ def test_settings_behind_several_flags() -> None:
     assert run.textreg.class_prompts == ("a {}", "photo of {}")
 
 
+CLASS_PICTURES = ("--class_data_dir=d", "--prior_loss_weight=0.5", "--prompts_file=f")
+
+
+def test_class_pictures_keep_the_prior() -> None:
+    meant = read_command(command("--with_prior_preservation", *CLASS_PICTURES))
+    assert meant.run.prior == "class-images"
+    settings = meant.run.class_images
+    assert (settings.folder, settings.captions) == (Path("d"), Path("f"))
+    assert settings.weight == 0.5
+    meant = read_command(command("--with_prior_preservation", "--enable_text_reg"))
+    assert meant.run.prior == "textreg+class-images"
+    assert meant.run.class_images.folder is None
+    assert "--class_data_dir is not given: the base draws the class pictures" in meant.lines
+    meant = read_command(command("--with_prior_preservation", "--num_class_images=7"))
+    assert meant.run.class_images.count == 7
+
+
+def test_class_pictures_are_read_only_with_their_switch() -> None:
+    meant = read_command(command("--num_class_images=7", *CLASS_PICTURES))
+    assert meant.run == read_command(command()).run
+    ignored = [line.split()[0] for line in meant.lines if "is not given" in line]
+    assert sorted(ignored) == [
+        "--class_data_dir",
+        "--num_class_images",
+        "--prior_loss_weight",
+        "--prompts_file",
+    ]
+
+
 @pytest.mark.parametrize("name", sorted(n for n, f in FLAGS.items() if f.note))
 def test_dead_flags_are_accepted_with_one_line(name: str) -> None:
     word = name if FLAGS[name].convert is None else f"{name}=1"
@@ -121,7 +150,6 @@ def test_dead_flags_are_accepted_with_one_line(name: str) -> None:
         "--pretrained_vae_name_or_path=vae",
         "--tokenizer_name=t",
         "--train_text_encoder",
-        "--with_prior_preservation",
         "--enable_norm_reg",
         "--enable_ewc_reg",
         "--filter_crossattn_str=full",

@@ -1,5 +1,6 @@
 """The documented commands, run on a tiny base where they expect Stable Diffusion to be."""
 
+import json
 import os
 import signal
 import subprocess
@@ -136,9 +137,25 @@ def test_the_word_alone(place: Path) -> None:
     assert Adapter.load(place / RUN).vector.equal(adapter.vector)
 
 
+def test_class_pictures_of_a_folder(place: Path) -> None:
+    """In the original, this beside TextReg crashed."""
+    (place / "prompts.txt").write_text("a photo of a cat\n")
+    more = ["--with_prior_preservation", "--prior_loss_weight=0.5", "--prompts_file=prompts.txt"]
+    more += ["--class_data_dir=custom_datasets/data/cat"]
+    assert train.main([*words_of(TRAINING)[1:], *SHORT, *more]) == 0
+    lines = [json.loads(x) for x in (place / RUN / "metrics.jsonl").read_text().splitlines()]
+    weights = {"denoising": 1, "class_images": 0.5, "class_prior": 0.01, "edit_prior": 0.01}
+    for line in lines[2:]:
+        total = line["losses"].pop("total")
+        assert total == pytest.approx(sum(weights[k] * v for k, v in line["losses"].items()))
+        assert line["losses"].keys() == weights.keys()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--with_prior_preservation", "--class_data_dir=nowhere"], "nowhere: no such folder"),
+        (["--with_prior_preservation", "--prompts_file=f"], "--prompts_file describes"),
         (["--pretrained_model_name_or_path=models/none"], "models/none"),
         (["--instance_data_dir=nowhere"], "nowhere"),
         (["--resume_ti_embedding_path=none.safetensors"], "none.safetensors"),

@@ -8,6 +8,12 @@ from pathlib import Path
 from torch import Tensor
 
 from textreg.config import Property
+from textreg.method.token_gate import EditedTokens
+
+GATED = (
+    "its edit is gated (it acts on the identifier's token only), which no other program can do: "
+    "draw it with textreg sample"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +28,8 @@ class Adapter:
     factors: dict[str, tuple[Tensor, Tensor]] = field(repr=False)
     """(A [r, width], B [out, r]) by projection name; the edit is (alpha / r) B A."""
     alpha: float
+    edited_tokens: EditedTokens = "all"
+    """Whose keys and values the edit changes; "identifier" needs textreg's own sampling."""
     digest: str = ""
     """Hash of the run it comes from."""
 
@@ -39,7 +47,7 @@ class Adapter:
         return f"a photo of a {words}"
 
     def save(self, folder: Path) -> None:
-        """Write the two files that plain diffusers loads by folder."""
+        """Write the two files of a run's folder, which plain diffusers loads unless gated."""
         from textreg.adapter.diffusers_files import files
         from textreg.checkpoint import publish
 

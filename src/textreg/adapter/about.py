@@ -45,6 +45,7 @@ def ours(adapter: Adapter) -> dict[str, str]:
         IDENTIFIER: adapter.identifier,
         "textreg.noun": adapter.noun,
         "textreg.property": adapter.learnable_property,
+        "textreg.edited_tokens": adapter.edited_tokens,
         "textreg.run": adapter.digest,
     }
 
@@ -64,7 +65,11 @@ def known(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         if value:
             checked_word(path, name, value)
     style = metadata.get("textreg.property") == "style"
-    return fields | {"learnable_property": "style" if style else "object"}
+    gated = metadata.get("textreg.edited_tokens") == "identifier"
+    return fields | {
+        "learnable_property": "style" if style else "object",
+        "edited_tokens": "identifier" if gated else "all",
+    }
 
 
 def checked_word(path: Path, what: str, value: str) -> str:

@@ -2,6 +2,9 @@
 
 pytorch_lora_weights.safetensors: unet.P.lora_A.weight, unet.P.lora_B.weight, alpha = rank
 learned_embeds.safetensors: {"<krk1>": [1, width]}, float32 always
+
+A gated edit has another file name, so that diffusers finds nothing there instead of loading an
+edit that it would apply to every token.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from textreg.adapter.lora_keys import DIFFUSERS
 from textreg.adapter.tensor_file import stored, tensor_bytes
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
+GATED_LORA_FILE = "gated_lora_weights.safetensors"
 EMBEDDING_FILE = "learned_embeds.safetensors"
 
 
@@ -41,4 +45,5 @@ def files(adapter: Adapter, dtype: torch.dtype = torch.float32) -> dict[str, byt
         "unet.target_modules": sorted(adapter.factors),
     }
     lora = about | {"lora_adapter_metadata": json.dumps(settings)}
-    return {EMBEDDING_FILE: tensor_bytes(word, about), LORA_FILE: tensor_bytes(tensors, lora)}
+    name = LORA_FILE if adapter.edited_tokens == "all" else GATED_LORA_FILE
+    return {EMBEDDING_FILE: tensor_bytes(word, about), name: tensor_bytes(tensors, lora)}

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import torch
 from PIL import Image
 
-from textreg.adapter import Adapter, legacy_file, webui_files
+from textreg.adapter import GATED, Adapter, legacy_file, webui_files
 from textreg.adapter.about import Facts
 from textreg.adapter.consumers import CONSUMERS, Program, Refused, cannot_hold
 from textreg.adapter.diffusers_files import EMBEDDING_FILE, LORA_FILE
@@ -72,8 +72,10 @@ def export(
         One row a file and program.
 
     Raises:
-        UserError: a file is there, cannot be written, or came out wrong.
+        UserError: a file is there, cannot be written, or came out wrong; or the edit is gated.
     """
+    if adapter.edited_tokens != "all":
+        raise UserError(f"{folder}: not written; {GATED}")
     stem = webui_files.word_name(adapter.identifier)
     contents: dict[str, bytes] = {}
     if set(targets) & _PROGRAMS.keys():

@@ -53,6 +53,7 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
         f"| ![{picture.prompt}]({name}) | `{picture.prompt}` | {picture.seed} |"
         for name, picture in zip(names, pictures, strict=True)
     )
+    use = _USE if adapter.edited_tokens == "all" else _USE_GATED
     shown = f"\n| picture | prompt | seed |\n|---|---|---|\n{rows}\n" if rows else ""
     publish(
         folder / "README.md",
@@ -61,10 +62,14 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
             words=f"{adapter.identifier} {adapter.noun}",
             prompt=adapter.prompt,
             base=base,
-            webui=webui_prompt(adapter, word),
-            comfyui=webui_prompt(adapter, f"embedding:{word}"),
-            stem=word,
-            prior=_PRIORS[run.prior],
+            prior=run.prior,
+            use=use.format(
+                base=base,
+                prompt=adapter.prompt,
+                webui=webui_prompt(adapter, word),
+                comfyui=webui_prompt(adapter, f"embedding:{word}"),
+                stem=word,
+            ),
             steps=f"{run.inversion.steps} + {run.tuning.steps}",
             rank=adapter.rank,
             pictures=shown,
@@ -72,23 +77,23 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
     )
 
 
-_PRIORS = {
-    "none": "no prior preservation",
-    "textreg": "TextReg (text prompts only, no class images)",
-}
 _TEXT = """---
 {header}---
 
 # {words}
 
 A concept learned with [textreg](https://pypi.org/project/textreg/) on `{base}`: one word vector and
-a rank-{rank} edit of the cross-attention keys and values. {steps} steps, held by {prior}.
+a rank-{rank} edit of the cross-attention keys and values. {steps} steps, prior `{prior}`.
 {pictures}
 ## Use it
 
 The prompt contains `{words}`, both words, for example `{prompt}`.
 
-```python
+{use}
+Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
+"""
+
+_USE = """```python
 from diffusers import StableDiffusionPipeline
 
 pipe = StableDiffusionPipeline.from_pretrained("{base}")
@@ -100,6 +105,9 @@ pipe("{prompt}").images[0]
 Web interfaces take `webui/{stem}_lora.safetensors`, among the LoRAs, and
 `webui/{stem}.safetensors`, among the embeddings. Type in A1111 and Forge:
 `{webui} <lora:{stem}_lora:1>`; in ComfyUI, with the LoRA loaded: `{comfyui}`.
+"""
+_USE_GATED = """    textreg sample this/folder --prompt "{prompt}"
 
-Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
+Draw it with textreg alone: its edit acts on the token of the new word only, which other programs
+cannot do.
 """

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from textreg.adapter import Adapter, legacy_file
 from textreg.adapter.about import known
-from textreg.adapter.diffusers_files import EMBEDDING_FILE, LORA_FILE
+from textreg.adapter.diffusers_files import EMBEDDING_FILE, GATED_LORA_FILE, LORA_FILE
 from textreg.adapter.embedding_file import read_embedding, word_in
 from textreg.adapter.lora_factors import read_factors
 from textreg.adapter.safe_header import pickle_advice, shown
@@ -18,7 +18,12 @@ from textreg.adapter.tensor_file import read_tensors
 from textreg.config import Property
 from textreg.errors import UserError
 
-_IN_A_FOLDER = (LORA_FILE, "adapter_model.safetensors", "lora_weight.safetensors")
+_IN_A_FOLDER = (
+    LORA_FILE,
+    GATED_LORA_FILE,
+    "adapter_model.safetensors",
+    "lora_weight.safetensors",
+)
 _PICKLES = (".pt", ".bin", ".ckpt", ".pth", ".pkl")
 
 

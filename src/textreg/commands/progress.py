@@ -65,7 +65,10 @@ class TrainingProgress:
 
         assert isinstance(record, StepRecord)
         if record.drift is not None:
-            self._drift = f" drift {record.drift['class']:.2%}"
+            if not self._drift:
+                self.say(f"drift: % of keys and values, {'/'.join(record.drift)} prompts")
+            shifts = "/".join(f"{100 * shift:.2g}" for shift in record.drift.values())
+            self._drift = f" drift {shifts}"
         self._progress.update(
             self._task,
             completed=record.global_step,

@@ -28,7 +28,7 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     if RunFolder(run).finished:
         print(f"{run.out}: this run is finished; nothing to do. Delete the folder to start over.")
         return 0
-    return run_with_progress(run, resume_command())
+    return run_with_progress(run, resume_command(), arguments.track)
 
 
 def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -61,13 +61,15 @@ def resume_command() -> str:
     return shlex.join(words)
 
 
-def run_with_progress(run: Run, again: str) -> int:
+def run_with_progress(run: Run, again: str, track: str | None = None) -> int:
     """Learn a run while its losses and drift are shown; returns the exit code."""
+    from textreg.adapter import GATED
     from textreg.commands.progress import TrainingProgress
+    from textreg.track import tracker
     from textreg.trainer import check_pictures
 
     folders = check_pictures(run)
-    with stop_flag() as stop, TrainingProgress(run) as progress:
+    with stop_flag() as stop, tracker(track, run) as log, TrainingProgress(run) as progress:
         for warning in (warning for folder in folders for warning in folder.warnings):
             progress.say(warning)
         progress.say(f"training into {run.out}; Ctrl-C stops, the same command goes on")
@@ -77,6 +79,7 @@ def run_with_progress(run: Run, again: str) -> int:
         def on_step(record: Any) -> bool:
             stop.immediate = False
             progress.show(record)
+            log(record)
             return stop.is_set()
 
         adapters = learn(run, on_step=on_step)
@@ -86,5 +89,7 @@ def run_with_progress(run: Run, again: str) -> int:
     for concept, adapter in zip(run.concepts, adapters, strict=True):
         folder = RunFolder(run).concept_folder(concept.name)
         print(f'{folder}: learned "{adapter.identifier} {adapter.noun}"')
+        if adapter.edited_tokens != "all":
+            print(f"  {GATED}")
         print(f"  textreg sample {shlex.quote(str(folder))} --prompt {shlex.quote(adapter.prompt)}")
     return 0

@@ -143,7 +143,7 @@ def _set_method(values: dict[str, Any], given: dict[str, Any], lines: list[str])
         lines.append(
             "--mask_identifier_ratio has no effect: --mask_identifier_causal_attention is not given"
         )
-    values["prior"] = "textreg" if "--enable_text_reg" in given else "none"
+    _set_prior(values, given, lines)
     if "--cached_latents" in given:
         values["images.views"] = 8
     if "--reg_prompts" in given:
@@ -165,6 +165,19 @@ def _set_method(values: dict[str, Any], given: dict[str, Any], lines: list[str])
         )
     if "--local_files_only" in given:
         os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _set_prior(values: dict[str, Any], given: dict[str, Any], lines: list[str]) -> None:
+    """TextReg, class pictures, both (in the original they crashed together), or neither."""
+    chosen = {"--enable_text_reg": "textreg", "--with_prior_preservation": "class-images"}
+    values["prior"] = "+".join(p for name, p in chosen.items() if name in given) or "none"
+    of_class = [name for name in given if FLAGS[name].key.startswith("class_images.")]
+    if "--with_prior_preservation" not in given:
+        for name in of_class:
+            del values[FLAGS[name].key]
+            lines.append(f"{name} has no effect: --with_prior_preservation is not given")
+    elif "--class_data_dir" not in given:
+        lines.append("--class_data_dir is not given: the base draws the class pictures")
 
 
 def _run(values: dict[str, Any]) -> Run:

@@ -62,11 +62,6 @@ def _switch(**options: Any) -> Flag:
 
 _ALWAYS = "always on, here as in the original"
 _NEVER_READ = "the original never read it either"
-_ONLY_WITH_PRIOR = "read only with --with_prior_preservation"
-_NO_CLASS_IMAGES = (
-    "keeping the prior with class pictures is not part of this version; --enable_text_reg keeps it "
-    "without any"
-)
 _WHOLE_MODELS = "take it from one diffusers folder: --pretrained_model_name_or_path"
 _ONLY_TEXT_REG = "this version holds the model with --enable_text_reg only"
 
@@ -132,11 +127,11 @@ FLAGS: dict[str, Flag] = {
     "--ti_reg_type": Flag(),
     "--ti_text_reg_alpha_weight": Flag(convert=number, note="stage 1 has no term on texts here"),
     "--ti_reg_texts_file": Flag(note="stage 1 has no term on texts here"),
-    "--with_prior_preservation": _switch(refusal=_NO_CLASS_IMAGES),
-    "--prior_loss_weight": Flag(convert=number, note=_ONLY_WITH_PRIOR),
-    "--class_data_dir": Flag(note=_ONLY_WITH_PRIOR),
-    "--prompts_file": Flag(note=f"it describes class pictures, {_ONLY_WITH_PRIOR}"),
-    "--num_class_images": Flag(convert=whole_number, note=_NEVER_READ),
+    "--with_prior_preservation": _switch(),
+    "--prior_loss_weight": Flag(key="class_images.weight", convert=number),
+    "--class_data_dir": Flag(key="class_images.folder", convert=Path),
+    "--prompts_file": Flag(key="class_images.captions", convert=Path),
+    "--num_class_images": Flag(key="class_images.count", convert=whole_number),
     "--enable_norm_reg": _switch(refusal=_ONLY_TEXT_REG),
     "--norm_reg_alpha_weight": Flag(convert=number, note="read only with --enable_norm_reg"),
     "--enable_ewc_reg": _switch(refusal=_ONLY_TEXT_REG),

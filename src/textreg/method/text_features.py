@@ -65,6 +65,15 @@ def tokenize(tokenizer: Any, prompts: list[str], identifier_id: int | None, noun
     )
 
 
+def context_rows(tokens: Tokens) -> Tensor:
+    """The rows that are neither the identifier nor the noun behind it, [prompts, tokens] bool."""
+    rows = ~tokens.is_identifier
+    for row, position in tokens.is_identifier.nonzero().tolist():
+        if tokens.can_mask[row]:
+            rows[row, position + 1 : position + 1 + tokens.noun_length] = False
+    return rows
+
+
 def encode(
     text_encoder: Any,
     ids: Tensor,

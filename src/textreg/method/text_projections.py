@@ -147,16 +147,19 @@ class TextProjections(nn.Module):
         edit = LowRankEdit(self.widths, self.features, rank, concepts, scale)
         return edit.to(self.weight.device, self.weight.dtype)
 
-    def forward(self, features: Tensor) -> list[Tensor]:
+    def forward(self, features: Tensor, gate: Tensor | None = None) -> list[Tensor]:
         """Keys and values of every layer: K_1, V_1, K_2, V_2, ...
 
         Args:
             features: c, [N, S, T, d]; sample s of concept n is edited by concept n's edit.
+            gate: g, [N, S, T], the tokens that the edit acts on; none: all.
 
         Returns:
             M tensors [N S, T, o_m].
         """
         base = (features.to(self.weight.dtype) @ self.weight.T).split(self.widths, dim=-1)
         if self.edit is not None:
-            base = [b + e for b, e in zip(base, self.edit(features), strict=True)]
+            # The edit is linear: g dW c = dW (g c).
+            edited = features if gate is None else features * gate[..., None].to(features.device)
+            base = [b + e for b, e in zip(base, self.edit(edited), strict=True)]
         return [b.flatten(0, 1) for b in base]

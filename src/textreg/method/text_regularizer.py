@@ -57,6 +57,36 @@ def edit_prior_loss(projections: TextProjections, edit_features: Tensor) -> Tens
     return _edit_norms(_edit_of(projections), edit_features)[..., ::2].mean((1, 2))
 
 
+def context_loss(projections: TextProjections, edit_features: Tensor, context: Tensor) -> Tensor:
+    """How far the edit moves keys and values of the words around the concept.
+
+        mean over prompts, keys and values m of || dW_m c_j || over the context's rows j
+
+    Args:
+        projections: with an edit of N concepts.
+        edit_features: [N, S, T, d], S edit prompts a concept, with the identifier.
+        context: [N, S, T], the rows that are neither the identifier nor its noun.
+
+    Returns:
+        [N].
+
+    Source: METHOD 9, textreg context.
+    """
+    return _edit_norms(_edit_of(projections), edit_features * context[..., None]).mean((1, 2))
+
+
+def weight_energy(edit: LowRankEdit) -> Tensor:
+    """||dW_m||^2 = s^2 tr((B'B)(A A')) of every projection, [N, M]; dW is not formed."""
+    return _energy(edit, torch.einsum("nmrd,nmqd->nmrq", edit.down, edit.down))
+
+
+def factor_energy(edit: LowRankEdit) -> Tensor:
+    """||A_m||^2 + ||B_m||^2 of every projection, [N, M]; Source: 2505.19519."""
+    ups = [edit.up[str(width)][:, place] for width, place in edit.places]
+    sizes = [up.square().sum((-2, -1)) for up in ups]
+    return edit.down.square().sum((-2, -1)) + torch.stack(sizes, dim=1)
+
+
 def gram(features: Tensor, weights: Tensor | None = None) -> Tensor:
     """Pooled Gram matrix G = sum_p w_p c_p' c_p of a prompt pool.
 
@@ -85,6 +115,11 @@ def edit_energy(edit: LowRankEdit, pooled: Tensor) -> Tensor:
     Source: METHOD 5.
     """
     inner = torch.einsum("nmrd,nde,nmqe->nmrq", edit.down, pooled.to(edit.down.dtype), edit.down)
+    return _energy(edit, inner)
+
+
+def _energy(edit: LowRankEdit, inner: Tensor) -> Tensor:
+    """s^2 tr((B'B) X) of every projection, [N, M], from X, [N, M, r, r]."""
     energies: list[Tensor] = []
     for m, (width, place) in enumerate(edit.places):
         up = edit.up[str(width)][:, place]

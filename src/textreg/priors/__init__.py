@@ -1,17 +1,33 @@
-"""Ways to keep what the model knew, one small file each behind one protocol."""
+"""Ways to keep what the model knew: one small file each behind one protocol.
+
+A prior is a file of this folder with one subclass of `Prior` in it, found by the file's name:
+class_images.py is `--prior class-images`. docs/priors.md shows how to add one. Imports no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
-from textreg.method.text_projections import TextProjections
-from textreg.randomness import Draws
+from textreg.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from textreg.batch import Batch
+    from textreg.concept_texts import ConceptTexts
+    from textreg.method.text_projections import TextProjections
+    from textreg.method.token_gate import EditedTokens
+    from textreg.randomness import Draws
+
+_ONLY_WITH_GATED = "weight-decay"
+"""Without the identifier a gated edit is zero already; the other priors have nothing to hold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,35 +38,132 @@ class Penalty:
     value: Tensor
 
 
-class Prior(Protocol):
-    """What a prior may do in stage 2; each concept's randomness comes from its own draws."""
+class Prior:
+    """What a prior may do in stage 2; a prior overrides what it needs.
 
-    def prepare(self, texts: Sequence[ConceptTexts], rank: int) -> None:
-        """Refuse what cannot work, before anything trains.
+    Each concept's randomness comes from its own draws, so that it does not depend on who shares
+    the batch; draws[n][s] is sample s of concept n.
+    """
+
+    edited_tokens: EditedTokens = "all"
+    """Whose keys and values the edit changes, in training and when pictures are drawn."""
+
+    def __init__(self, run: Run):
+        """Read the settings, before a base is loaded.
+
+        Raises:
+            UserError: what in them cannot be.
+        """
+
+    def check(self, texts: Sequence[ConceptTexts]) -> None:
+        """Refuse what cannot work, before anything trains or is written.
 
         Raises:
             UserError: what to change.
         """
-        ...
+
+    def collect(self, texts: Sequence[ConceptTexts], folder: Path) -> Iterator[str]:
+        """Slow work before the first step; what it makes stays in the run's folder.
+
+        Yields:
+            Lines that say how far it is. Stopped between two, it goes on from there next time.
+        """
+        return iter(())
 
     def setup(
         self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
     ) -> None:
         """Compute once what stays constant while the edit trains."""
-        ...
+
+    def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
+        """Samples that join the instance's in the denoiser, each with its own term, by name."""
+        return {}
 
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
-        """Terms added to the denoising loss, by name; draws[n][s] is sample s of concept n."""
-        ...
+        """Terms on the edit alone, by name."""
+        return {}
 
     def after_step(self) -> None:
         """Move the edit back to where it may be."""
-        ...
+
+
+class _Joined(Prior):
+    """Several priors as one."""
+
+    def __init__(self, priors: Sequence[Prior]):
+        self._priors = priors
+        kinds: list[EditedTokens] = [prior.edited_tokens for prior in priors]
+        self.edited_tokens = "identifier" if "identifier" in kinds else "all"
+
+    def check(self, texts: Sequence[ConceptTexts]) -> None:
+        for prior in self._priors:
+            prior.check(texts)
+
+    def collect(self, texts: Sequence[ConceptTexts], folder: Path) -> Iterator[str]:
+        for prior in self._priors:
+            yield from prior.collect(texts, folder)
+
+    def setup(
+        self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
+    ) -> None:
+        for prior in self._priors:
+            prior.setup(texts, vectors, projections)
+
+    def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
+        return {k: v for prior in self._priors for k, v in prior.batches(draws, instance).items()}
+
+    def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
+        return {k: v for prior in self._priors for k, v in prior.penalties(draws).items()}
+
+    def after_step(self) -> None:
+        for prior in self._priors:
+            prior.after_step()
+
+
+def names() -> list[str]:
+    """Every prior there is."""
+    return sorted(found.name.replace("_", "-") for found in pkgutil.iter_modules(__path__))
+
+
+def split(text: str) -> list[str]:
+    """The priors that "textreg+context" joins.
+
+    Raises:
+        UserError: one of them does not exist, stands twice, or makes no sense beside another.
+    """
+    parts = text.split("+")
+    for part in parts:
+        if part not in names():
+            close = difflib.get_close_matches(part, names(), n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names())}"
+            raise UserError(f"--prior {text}: no prior {part!r}; {hint}")
+    if len(set(parts)) < len(parts) or ("none" in parts and len(parts) > 1):
+        raise UserError(f"--prior {text}: name each prior once, and none alone")
+    if "gated" in parts and set(parts) - {"gated", _ONLY_WITH_GATED}:
+        raise UserError(
+            f"--prior {text}: a gated edit changes nothing on prompts without the identifier, so "
+            f"beside gated only {_ONLY_WITH_GATED} has something to hold"
+        )
+    return parts
 
 
 def prior_of(run: Run) -> Prior:
-    """The prior that a run names."""
-    from textreg.priors.none import NoPrior
-    from textreg.priors.textreg import TextRegPrior
+    """The prior that a run names, or the priors that it joins.
 
-    return {"none": NoPrior, "textreg": TextRegPrior}[run.prior](run)
+    Raises:
+        UserError: there is no such prior, or its settings cannot be.
+    """
+    return _Joined([_kind(name)(run) for name in split(run.prior)])
+
+
+def _kind(name: str) -> type[Prior]:
+    """The one prior that a file of this folder defines."""
+    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    (kind,) = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Prior)
+        and value.__module__ == module.__name__
+    ]
+    return kind

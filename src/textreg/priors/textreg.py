@@ -19,12 +19,12 @@ from textreg.method.text_regularizer import (
     project_out,
     squared_prior_loss,
 )
-from textreg.priors import Penalty
+from textreg.priors import Penalty, Prior
 from textreg.prompts import class_prompts, edit_templates
-from textreg.randomness import Draws
+from textreg.randomness import Draws, drawn
 
 
-class TextRegPrior:
+class TextReg(Prior):
     """L = L_denoise + alpha L_cpp + beta L_epp; hard mode pins the class prompts exactly instead.
 
     Class and edit prompts' features are constant in stage 2, so they are computed once.
@@ -33,8 +33,9 @@ class TextRegPrior:
     def __init__(self, run: Run):
         self._settings = run.textreg
         self._mask_ratio = run.mask.ratio if run.mask.in_tuning else 0.0
+        self._rank = run.tuning.rank
 
-    def prepare(self, texts: Sequence[ConceptTexts], rank: int) -> None:
+    def check(self, texts: Sequence[ConceptTexts]) -> None:
         """Encode the class pools, and in hard mode find the directions to pin.
 
         Raises:
@@ -45,11 +46,11 @@ class TextRegPrior:
         self._pinned = [pinned_basis(c) for c in self._class] if self._settings.hard else []
         for basis in self._pinned:
             free = basis.shape[0] - basis.shape[1]
-            if free < rank:
+            if free < self._rank:
                 raise UserError(
                     f"hard mode pins {basis.shape[1]} of this base's {basis.shape[0]} text "
-                    f"directions; the {free} left are fewer than --rank {rank}: hold fewer "
-                    "class prompts (textreg.class_templates: one) or lower --rank"
+                    f"directions; the {free} left are fewer than --rank {self._rank}: hold "
+                    "fewer class prompts (textreg.class_templates: one) or lower --rank"
                 )
 
     def setup(
@@ -92,11 +93,7 @@ class TextRegPrior:
     def _class_term(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
         if self._settings.form == "squared":
             return squared_prior_loss(self._projections, self._class_gram, keys_only=False)
-        chosen = [
-            torch.stack([pool[draw.index("class prompt", len(pool))] for draw in samples])
-            for pool, samples in zip(self._class, draws, strict=True)
-        ]
-        return class_prior_loss(self._projections, torch.stack(chosen))
+        return class_prior_loss(self._projections, drawn(self._class, draws, "class prompt"))
 
     def _edit_term(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
         if self._settings.form == "squared":

@@ -6,44 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from prior_setup import draws, set_up, words
 from textreg.backbone import Backbone
-from textreg.concept_texts import ConceptTexts
-from textreg.config import Mask, Run, TextReg, Tuning
+from textreg.config import Mask, TextReg, Tuning
 from textreg.errors import UserError
 from textreg.method.text_projections import TextProjections
 from textreg.method.text_regularizer import class_prior_loss, edit_prior_loss
-from textreg.priors import Prior, prior_of
 from textreg.prompts import class_prompts, edit_templates
-from textreg.randomness import Draws
 from textreg.sampling import PictureModel, sample
 from textreg.trainer import trainings
 from tiny_run import tiny_run, train
 
 HARD = TextReg(hard=True, class_templates="one")
-
-
-def set_up(run: Run, backbone: Backbone) -> tuple[Prior, TextProjections, list[ConceptTexts]]:
-    """The run's prior on a random edit."""
-    texts = [ConceptTexts.of(c, backbone) for c in run.concepts]
-    edit = backbone.projections.new_edit(run.tuning.rank, len(texts))
-    random = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in edit.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=random))
-    projections = backbone.projections.with_edit(edit)
-    prior = prior_of(run)
-    prior.prepare(texts, run.tuning.rank)
-    prior.setup(texts, words(len(texts)), projections)
-    return prior, projections, texts
-
-
-def words(count: int) -> Tensor:
-    return torch.randn(count, 64, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-
-
-def draws(*keys: int) -> list[list[Draws]]:
-    """One sample a concept."""
-    return [[Draws("test", key)] for key in keys]
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])

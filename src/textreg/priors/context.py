@@ -1,0 +1,55 @@
+"""Context: hold the words around the concept, keys and values, and leave the concept free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from textreg.concept_texts import ConceptTexts
+from textreg.config import Run
+from textreg.method.text_features import context_rows
+from textreg.method.text_projections import TextProjections
+from textreg.method.text_regularizer import context_loss
+from textreg.priors import Penalty, Prior
+from textreg.prompts import edit_templates
+from textreg.randomness import Draws, drawn
+
+
+class Context(Prior):
+    """L = L_denoise + w mean over K, V of ||dW c_j|| over the context's rows j (METHOD 9).
+
+    The prompts are our own training list of edit prompts, which no evaluation uses, masked as
+    often as the instance's; one a sample. Their features are constant in stage 2.
+    """
+
+    def __init__(self, run: Run):
+        self._weight = run.context.weight
+        self._mask_ratio = run.mask.ratio if run.mask.in_tuning else 0.0
+
+    def setup(
+        self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
+    ) -> None:
+        """Encode the prompts with the learned words, and find the rows of their context."""
+        self._projections = projections
+        prompts = [t.fill(edit_templates(t.concept, "training")) for t in texts]
+        self._features = [
+            torch.stack([t.features(pool, vector, masked=m) for m in (False, True)], dim=1)
+            for t, pool, vector in zip(texts, prompts, vectors, strict=True)
+        ]
+        self._rows = [
+            context_rows(t.tokens(pool)).to(vectors.device)
+            for t, pool in zip(texts, prompts, strict=True)
+        ]
+
+    def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
+        """The context's term."""
+        both = drawn(self._features, draws, "context prompt")
+        masked = [[d.uniform("context mask") < self._mask_ratio for d in s] for s in draws]
+        features = torch.where(
+            torch.tensor(masked, device=both.device)[..., None, None], both[:, :, 1], both[:, :, 0]
+        )
+        rows = drawn(self._rows, draws, "context prompt")
+        value = context_loss(self._projections, features, rows)
+        return {"context": Penalty(weight=self._weight, value=value)}

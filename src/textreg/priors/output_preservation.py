@@ -1,0 +1,46 @@
+"""Output preservation: on the class's words, predict what the base predicts (METHOD 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from textreg.batch import Batch, predict
+from textreg.concept_texts import ConceptTexts
+from textreg.config import Run
+from textreg.method.text_projections import TextProjections
+from textreg.priors import Prior
+from textreg.prompts import instance_templates
+from textreg.randomness import Draws, drawn
+
+
+class OutputPreservation(Prior):
+    """L = L_denoise + w MSE(eps_th, eps_0) on the same x_t, "<krk1> cat" replaced by "cat"."""
+
+    def __init__(self, run: Run):
+        self._weight = run.output_preservation.weight
+
+    def setup(
+        self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
+    ) -> None:
+        """Encode the instance templates with the noun alone."""
+        self._backbone = texts[0].backbone
+        self._pools = [
+            t.features(
+                [p.replace("{}", t.concept.noun) for p in instance_templates(t.concept)], None
+            )
+            for t in texts
+        ]
+
+    def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
+        """The instance's x_t under the class's words; what is wanted is the base's prediction."""
+        # The same stream as the instance's template, so the two prompts differ in the word alone.
+        features = drawn(self._pools, draws, "template")
+        base = self._backbone.projections
+        with torch.no_grad():
+            wanted = predict(self._backbone, base, instance.x_t, instance.t, features)
+        own = replace(instance, features=features, wanted=wanted, weight=self._weight)
+        return {"output_preservation": own}
