@@ -58,6 +58,9 @@ def parser() -> NearestParser:
         )
     )
     _sample_flags(verbs.add_parser("sample", help="draw pictures of a learned concept"))
+    _evaluate_flags(
+        verbs.add_parser("evaluate", help="measure what training did to the base, with a report")
+    )
     check = verbs.add_parser("check", help="list concepts in a folder, and what is wrong with them")
     check.add_argument(
         "folder", type=Path, metavar="DIR", help="one concept's folder, or a folder of them"
@@ -146,6 +149,36 @@ def _sample_flags(verb: argparse.ArgumentParser) -> None:
         verb.add_argument(flag, **_RUN_FLAGS[flag][1])
 
 
+def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="place of the report; default: RUN")
+    verb.add_argument(
+        "--num-images",
+        type=whole_number,
+        metavar="N",
+        help="pictures a prompt pool and model (default 32)",
+    )
+    verb.add_argument(
+        "--features",
+        action="append",
+        metavar="judge|clip:FOLDER|dinov2:FOLDER",
+        help="what looks at the pictures; may be given several times (default judge)",
+    )
+    verb.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="YAML: neighbours, general, edits"
+    )
+    verb.add_argument("--images", type=Path, metavar="DIR", help="the photos, if they have moved")
+    verb.add_argument("--seed", type=seed_number, metavar="S", help="of all pictures (default 0)")
+    verb.add_argument(
+        "--steps", type=whole_number, metavar="N", help="denoising steps; default: the base's own"
+    )
+    verb.add_argument("--guidance", type=float, metavar="G", help="default: the base's own")
+    verb.add_argument("--sampler", choices=["ddim", "dpm", "euler"], help="default ddim")
+    verb.add_argument("--batch-size", type=whole_number, metavar="N")
+    for flag in ("--base", "--device", "--dtype"):
+        verb.add_argument(flag, **_RUN_FLAGS[flag][1])
+
+
 def _toyland_flags(verb: argparse.ArgumentParser) -> None:
     actions = verb.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("path", help="print the embedded base's folder")
@@ -179,6 +212,13 @@ def sample(arguments: argparse.Namespace) -> int:
     from textreg.commands.sample import sample_command
 
     return sample_command(arguments)
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Measure a run."""
+    from textreg.commands.evaluate import evaluate_command
+
+    return evaluate_command(arguments)
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -216,7 +256,14 @@ def toyland(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_VERBS = {"train": train, "sample": sample, "check": check, "demo": demo, "toyland": toyland}
+_VERBS = {
+    "train": train,
+    "sample": sample,
+    "evaluate": evaluate,
+    "check": check,
+    "demo": demo,
+    "toyland": toyland,
+}
 
 
 def main(words: Sequence[str] | None = None) -> int:
