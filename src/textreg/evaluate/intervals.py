@@ -41,18 +41,18 @@ def resamples(count: int, *key: int | str, draws: int = DRAWS) -> Tensor:
     return torch.cat([torch.ones(1, count, dtype=torch.float64), weights])
 
 
-def measured(values: Tensor) -> Measured:
-    """The sample's own statistic and its interval from those of the resamples.
-
-    Percentiles of the resamples, moved by what resampling itself adds on average: a statistic of
-    pairs, or of eigenvalues, is biased by pictures that are drawn twice.
+def measured(values: Tensor, *, corrected: bool = False) -> Measured:
+    """The sample's own statistic and its interval, the percentiles of the resamples'.
 
     Args:
         values: [1 + draws], as from the weights of `resamples`.
+        corrected: move the interval back by what resampling adds on average: a statistic of pairs,
+            or of eigenvalues, is biased by pictures that are drawn twice; a mean is not.
     """
     own, draws = values[0], values[1:]
     tails = torch.tensor([(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], dtype=draws.dtype)
-    low, high = (torch.quantile(draws, tails) - draws.mean() + own).tolist()
+    limits = torch.quantile(draws, tails)
+    low, high = (limits - (draws.mean() - own) if corrected else limits).tolist()
     return Measured(value=float(own), low=low, high=high)
 
 

@@ -274,4 +274,4 @@ def _bar(
 
 def _three(value: float) -> str:
     # Adding 0 turns a rounded -0.000 into 0.000.
-    return f"{round(value, 3) + 0:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"{round(value, 3) + 0:.3f}" if abs(value) < 10 else f"{value:.0f}"

@@ -125,6 +125,8 @@ def _read(path: Path) -> dict[str, Any]:
         kind = wanted[key] if key != "guidance" else (int, float)
         if not isinstance(value, kind) or isinstance(value, bool) or not value:
             raise UserError(f"{path}: {key} is {value!r}; {_EXPECTED[key]}")
+    if data.get("steps", 1) < 1:
+        raise UserError(f"{path}: steps is {data['steps']}; {_EXPECTED['steps']}")
     for key in ("neighbours", "general"):
         for text in data.get(key, ()):
             if not isinstance(text, str) or not text.strip():
@@ -150,6 +152,6 @@ def _edit(path: Path, item: Any) -> Edit:
     prompt, shows = entry["prompt"], entry.get("shows", {})
     if not isinstance(prompt, str) or prompt.count("{}") != 1:
         raise UserError(f"{path}: the edit {prompt!r} must contain {{}} exactly once")
-    if not isinstance(shows, dict):
+    if not isinstance(shows, dict) or not all(isinstance(v, str) for v in shows.values()):
         raise UserError(f"{path}: shows of {prompt!r} must be like {{scene: jungle}}")
-    return Edit(prompt=prompt, shows={str(k): str(v) for k, v in shows.items()})
+    return Edit(prompt=prompt, shows=shows)

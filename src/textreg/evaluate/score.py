@@ -205,8 +205,8 @@ def _sampled_drift(seen: Seen, seed: int) -> dict[str, Any]:
             distance(base, tuned, pairs, pairs),
             distance(base, again, pairs, others),
         )
-        value, floor = measured(draws), measured(floor_draws)
-        excess = measured(draws - floor_draws)
+        value, floor = measured(draws, corrected=True), measured(floor_draws, corrected=True)
+        excess = measured(draws - floor_draws, corrected=True)
         found[name] = value.plain() | {
             "floor": floor.plain(),
             "verdict": moved_beyond_floor(value, floor, excess),
@@ -217,7 +217,7 @@ def _sampled_drift(seen: Seen, seed: int) -> dict[str, Any]:
         large = name == "vendi" and min(base.shape) > _LARGE
         weights = pairs[: 1 + _VENDI_DRAWS] if large else pairs
         of_base, of_tuned = spread(base, weights), spread(tuned, weights)
-        ratio = measured(of_tuned / of_base)
+        ratio = measured(of_tuned / of_base, corrected=True)
         loss = Measured(value=ratio.value - 1, low=ratio.low - 1, high=ratio.high - 1)
         found[name] = {
             "value": float(of_tuned[0]),
