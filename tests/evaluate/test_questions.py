@@ -89,3 +89,10 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml: No such file"):
         questions_for(CAT, TextReg(), tmp_path, tmp_path / "nowhere.yaml")
+
+
+def test_the_concepts_own_noun_is_no_neighbour(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("neighbours: [cat]\n")
+    with pytest.raises(UserError, match="no neighbour noun is left beside 'cat'"):
+        questions_for(CAT, TextReg(), tmp_path, mine)

@@ -63,7 +63,9 @@ def _drift(axis: Axes, lines: Sequence[dict[str, Any]]) -> None:
     for pool, colour in _COLOURS.items():
         values = [100 * line["drift"][pool] for line in lines if pool in line["drift"]]
         if values:
-            axis.plot([line["step"] for line in lines], values, color=colour, lw=1.8, label=pool)
+            # Class and null are often both at 0; dashes leave the one below to be seen.
+            dash = "--" if pool == "null" else "-"
+            axis.plot([x["step"] for x in lines], values, dash, color=colour, lw=1.8, label=pool)
     axis.set_title("text shift of keys and values, %", fontsize=10, color=_INK, loc="left")
     axis.set_xlabel("step of stage 2", color=_INK)
     axis.set_ylim(bottom=0)

@@ -37,7 +37,7 @@ class Options:
     """How an evaluation is made; everything but `out` and `batch_size` decides its numbers."""
 
     out: Path | None = None
-    """Where report.json and report.html go; none: the run's folder."""
+    """Where report.json and report.html go; none: the folder that is evaluated."""
     images: Path | None = None
     """The photos' folder, if it has moved."""
     prompts: Path | None = None
@@ -90,7 +90,7 @@ def evaluate(
     tell = tell or (lambda step, done, total: None)
     subjects = subjects_of(folder, options.images)
     run = subjects[0].run
-    out = options.out or run.out
+    out = options.out or folder
     refuse_foreign_report(out)
     tell("reading the base", 0, 1)
     base = Base(
@@ -103,12 +103,12 @@ def evaluate(
         questions_for(s.concept, s.run.textreg, base.folder, options.prompts) for s in subjects
     ]
     for extractor in extractors:
-        refuse_unfit(extractor, base.side, asked[0].edits)
+        refuse_unfit(extractor, base.side, [edit for each in asked for edit in each.edits])
     pages = [
         _measure(subject, questions, base, extractors, options, tell)
         for subject, questions in zip(subjects, asked, strict=True)
     ]
-    how = _sampling(options, asked[0])
+    how, left_out = _sampling(options, asked[0]), {e for each in asked for e in each.left_out}
     content: dict[str, Any] = {
         "base": options.base or run.base,
         "rows": [page.row for page in pages],
@@ -122,7 +122,7 @@ def evaluate(
             "base_sha256": base.key,
         },
         "left_out": score.too_few(options.num_images)
-        + [f"edit that training used: {prompt}" for prompt in asked[0].left_out],
+        + [f"edit that training used: {prompt}" for prompt in sorted(left_out)],
     }
     return write_report(out, content, pages)
 

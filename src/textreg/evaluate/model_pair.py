@@ -13,6 +13,7 @@ from textreg.evaluate.shots import ModelName
 from textreg.evaluate.store import digest, files_digest
 from textreg.sampling import PictureModel
 
+_READ = (".json", ".txt", ".safetensors")
 _PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 
 
@@ -31,7 +32,10 @@ class Base:
         gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
         # The same weights draw other pictures in another precision.
         precision = dtype if dtype != "auto" else "bf16" if gpu else "fp32"
-        weights = [files_digest((self.folder / part).iterdir()) for part in _PARTS]
+        weights = [
+            files_digest(f for f in (self.folder / part).iterdir() if f.suffix in _READ)
+            for part in _PARTS
+        ]
         self.key = digest(weights, precision, gpu)
         self._backbone: Backbone | None = None
 

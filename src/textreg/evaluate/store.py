@@ -40,7 +40,8 @@ def kept_json(path: Path, make: Callable[[], Any]) -> Any:
 def kept_tensors(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """As `kept_json`, for tensors in a safetensors file."""
     if not path.is_file():
-        tensors = {name: t.detach().cpu().contiguous() for name, t in make().items()}
+        # Copies: safetensors refuses tensors that share memory.
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in make().items()}
         publish(path, tensor_bytes(tensors, {"format": "pt"}))
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -56,10 +56,10 @@ def share(value: float) -> str:
     """A share as a percentage of two digits."""
     percent = 100 * value
     if abs(percent) < 0.001:
-        return "0 %"
+        return "0%"
     if abs(percent) < 0.1:
-        return f"{percent:.3f} %"
-    return f"{percent:.1f} %" if abs(percent) < 10 else f"{percent:.0f} %"
+        return f"{percent:.3f}%"
+    return f"{percent:.1f}%" if abs(percent) < 10 else f"{percent:.0f}%"
 
 
 def _learned(noun: str, fidelity: dict[str, Any]) -> Answer:
@@ -92,7 +92,7 @@ def _held(noun: str, drift: dict[str, Any]) -> Answer:
         verdict=drift["verdict"],
         sentence=sentence,
         figure=moved,
-        detail=f"drift of the class prompt ({low} to {high}); 100 %: as much as the prompt does",
+        detail=f"drift of the class prompt ({low} to {high}); 100%: as much as the prompt does",
     )
 
 
