@@ -125,14 +125,21 @@ def test_the_page_is_self_contained(finished: Path, measured: dict[str, Any]) ->
 def test_pictures_are_those_that_sample_draws(
     finished: Path, measured: dict[str, Any], backbone: Backbone
 ) -> None:
-    """Same prompt and seed: whoever types what the page says sees the same picture."""
-    prompt, seed = "a photo of the dog", 1
-    (picture,) = sample(PictureModel(backbone), [prompt], seeds=[seed], steps=2)
-    wanted = pixel_tensor([picture.image])
-    drawn = [Image.open(p).convert("RGB") for p in (finished / "evaluation/pictures").iterdir()]
-    nearest = min(float((pixel_tensor([image]) - wanted).abs().max()) for image in drawn)
+    """Whoever types the prompt and seed of the manifest sees the same picture."""
+    place = finished / "evaluation"
+    lines = [json.loads(x) for x in (place / "pictures-cat.jsonl").read_text().splitlines()]
+    assert {line["picture"] for line in lines} == {p.name for p in (place / "pictures").iterdir()}
+    line = next(x for x in lines if (x["model"], x["prompt"]) == ("base", "a cat of the photo"))
+    pairs = [x for x in lines if (x["pool"], x["question"]) == ("edits", 0)]
+    half = len(pairs) // 2
+    assert [x["seed"] for x in pairs[:half]] == [x["seed"] for x in pairs[half:]] == [0, 1, 2, 3]
+    assert {x["prompt"] for x in pairs[half:]} == {"a <krk1> cat of the photo"}
+    model = PictureModel(backbone)
+    (picture,) = sample(model, [line["prompt"]], seeds=[line["seed"]], steps=2)
+    drawn = Image.open(place / "pictures" / line["picture"])
+    change = pixel_tensor([drawn]) - pixel_tensor([picture.image])
     # Batches of another size round differently, by one level at most.
-    assert nearest <= 1.01 / 255
+    assert float(change.abs().max()) <= 1.01 / 255
 
 
 def test_a_second_call_recomputes_nothing(

@@ -16,7 +16,14 @@ from textreg.errors import UserError
 from textreg.evaluate import score
 from textreg.evaluate.features import AttributeReader, Extractor, refuse_unfit
 from textreg.evaluate.featurise import Read, picture_change, read_pictures, read_prompts
-from textreg.evaluate.generate import Sampling, draw, picture_key, picture_path, read_drawn
+from textreg.evaluate.generate import (
+    Sampling,
+    draw,
+    picture_key,
+    picture_path,
+    read_drawn,
+    write_manifest,
+)
 from textreg.evaluate.model_pair import Base, ModelPair
 from textreg.evaluate.probe import epsilon_pools, probe_epsilon, probe_identifier
 from textreg.evaluate.questions import Questions, questions_for
@@ -109,8 +116,10 @@ def evaluate(
         for subject, questions in zip(subjects, asked, strict=True)
     ]
     how, left_out = _sampling(options, asked[0]), {e for each in asked for e in each.left_out}
+    source = options.base or run.base
     content: dict[str, Any] = {
-        "base": options.base or run.base,
+        # A folder's place tells others nothing and may tell too much; the hash says which base.
+        "base": Path(source).name if Path(source).is_dir() else source,
         "rows": [page.row for page in pages],
         "features": [{"name": e.name, "sha256": e.digest} for e in extractors],
         "settings": {
@@ -186,6 +195,7 @@ def _draw(
     for _ in draw(sorted(drawn.shots, key=lambda item: item[1].model), models, how, store):
         done += 1
         tell("drawing", done, len(planned))
+    write_manifest(store / f"pictures-{subject.concept.name}.jsonl", drawn.shots)
     return drawn
 
 

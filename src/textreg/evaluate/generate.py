@@ -6,6 +6,7 @@ RUN/evaluation/pictures/KEY.png; the key is a hash of model, prompt, seed and sa
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -73,6 +74,14 @@ def draw(
         for (key, shot), picture in zip(wanted, pictures, strict=True):
             publish(picture_path(folder, key), _png(picture.image))
             yield shot
+
+
+def write_manifest(path: Path, shots: Sequence[tuple[str, Shot]]) -> None:
+    """Say which picture is what: one JSON object a line, in the order of the plan."""
+    lines = [json.dumps({"picture": f"{key}.png"} | asdict(shot)) + "\n" for key, shot in shots]
+    data = "".join(lines).encode()
+    if not path.is_file() or path.read_bytes() != data:
+        publish(path, data)
 
 
 def read_drawn(folder: Path, keys: Sequence[str]) -> list[Image.Image]:

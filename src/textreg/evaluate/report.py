@@ -129,7 +129,6 @@ def _concept(
         "general": [_each_prompt(page, model, "general") for model in ("base", "tuned")],
         "groups": number_groups(row),
         "curves": draw_curves(metrics),
-        "command": f"textreg sample {page.subject.folder} --base {report['base']}",
     }
 
 
