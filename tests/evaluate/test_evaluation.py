@@ -259,10 +259,13 @@ def test_bad_input_is_refused_before_anything_slow(
     other.attributes = {"tint": ("blue",)}  # type: ignore[assignment]
     with pytest.raises(UserError, match=r"cannot read tint: red.*it knows blue"):
         evaluate(finished, [other], options)
-    (tmp_path / "report.json").write_text("{}")
-    with pytest.raises(UserError, match="made by something else"):
-        evaluate(finished, [Means()], Options(**changed | {"out": tmp_path}))
-    assert (tmp_path / "report.json").read_text() == "{}"
+    for name in ("report.json", "report.html"):
+        place = tmp_path / name.replace(".", "-")
+        place.mkdir()
+        (place / name).write_text("{}")
+        with pytest.raises(UserError, match=rf"{name}: was made by something else"):
+            evaluate(finished, [Means()], Options(**changed | {"out": place}))
+        assert [path.read_text() for path in place.iterdir()] == ["{}"]
 
 
 def test_a_run_that_is_not_finished(finished: Path, options: Options, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Number:
     verdict: str | None
 
 
-def number_groups(row: dict[str, Any]) -> list[tuple[str, str, list[Number]]]:
+def number_groups(row: dict[str, Any], num_images: int) -> list[tuple[str, str, list[Number]]]:
     """(heading, what it is about, lines)."""
     features = row["fidelity"]["features"]
     return [
@@ -55,7 +55,7 @@ def number_groups(row: dict[str, Any]) -> list[tuple[str, str, list[Number]]]:
             [_epsilon(row, pool) for pool in _POOLS],
         ),
         (
-            f"The class, in {row['settings_num_images']} pictures a side",
+            f"The class, in {num_images} pictures a side",
             f"Pictures of the class prompt by base and tuned model, same seeds, seen by "
             f"{features}. "
             "The floor is what the base differs from itself with other seeds.",

@@ -49,15 +49,9 @@ def refuse_foreign_report(out: Path) -> None:
     Raises:
         UserError: such a file lies there.
     """
-    path = out / "report.json"
-    if not path.is_file():
-        if (out / "report.html").is_file():
-            raise UserError(
-                f"{out / 'report.html'}: was made by something else; choose another --out"
-            )
-        return
-    if _previous(path).get("made_by") != MADE_BY:
-        raise UserError(f"{path}: was made by something else; choose another --out")
+    for path in (out / "report.json", out / "report.html"):
+        if path.is_file() and MADE_BY not in path.read_text(encoding="utf-8", errors="replace"):
+            raise UserError(f"{path}: was made by something else; choose another --out")
 
 
 def write_report(
@@ -79,17 +73,11 @@ def write_report(
     report["digest"] = digest(report, template, lines)
     report["environment"] = environment()
     path, page = out / "report.json", out / "report.html"
-    if not page.is_file() or _previous(path).get("digest") != report["digest"]:
+    # The page first: a report.json that is there has its page.
+    if not (page.is_file() and path.is_file() and report["digest"] in path.read_text()):
         publish(page, _html(template, report, pages, lines).encode())
         publish(path, json.dumps(report, indent=2).encode())
     return report
-
-
-def _previous(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _html(
@@ -114,7 +102,7 @@ def _concept(
     page: ConceptPage, report: dict[str, Any], metrics: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     concept = page.subject.concept
-    row = page.row | {"settings_num_images": report["settings"]["num_images"]}
+    row = page.row
     return {
         "row": row,
         "words": concept.words,
@@ -127,7 +115,7 @@ def _concept(
         "edits": _edits(page),
         "neighbours": [_each_prompt(page, model, "neighbours") for model in ("base", "tuned")],
         "general": [_each_prompt(page, model, "general") for model in ("base", "tuned")],
-        "groups": number_groups(row),
+        "groups": number_groups(row, report["settings"]["num_images"]),
         "curves": draw_curves(metrics),
     }
 
