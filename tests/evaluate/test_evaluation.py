@@ -15,8 +15,7 @@ from torch import Tensor
 
 from textreg.backbone import Backbone
 from textreg.errors import UserError
-from textreg.evaluate import evaluation, model_pair, probe
-from textreg.evaluate.evaluation import Options, evaluate
+from textreg.evaluate import Options, evaluate, evaluation, model_pair, probe
 from textreg.evaluate.features import pixel_tensor
 from textreg.sampling import PictureModel, sample
 from tiny_run import tiny_run, train

@@ -21,7 +21,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from textreg.commands.progress import new_progress
-    from textreg.evaluate.evaluation import Options, evaluate
+    from textreg.evaluate import Options, evaluate
 
     names = ("out", "images", "prompts", "num_images", "seed", "steps", "guidance", "sampler")
     names += ("batch_size", "base", "device", "dtype")
