@@ -43,6 +43,11 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
         ("sample nowhere --prompt x", "nowhere: no such run"),
         ("sample --prompt x --num-images 0", "--num-images is 0"),
         ("sample --prompt-file nowhere.txt", "nowhere.txt"),
+        ("evaluate nowhere", "nowhere: is no run's folder"),
+        ("evaluate {cat} --features cilp:x", "--features 'cilp:x': must be judge, clip:FOLDER"),
+        ("evaluate {cat} --features clip:nowhere", "no config.json there"),
+        ("evaluate {cat} --num-images 0", "--num-images is 0"),
+        ("evaluate {cat} --steps 0", "--steps is 0"),
         ("check nowhere", "nowhere"),
         ("demo --images nowhere", "nowhere"),
         ("demo --noun spaceship", "spaceship"),
@@ -139,7 +144,7 @@ def test_several_concepts_in_one_run(
 
 def test_help_is_instant_because_it_imports_no_torch() -> None:
     program = (
-        "import sys; from textreg.cli import parser; parser().format_help();"
+        "import sys; from textreg.parser import parser; parser().format_help();"
         "print(sorted({'torch', 'numpy', 'pydantic', 'diffusers'} & set(sys.modules)))"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
@@ -148,7 +153,7 @@ def test_help_is_instant_because_it_imports_no_torch() -> None:
 
 def test_flags_are_frozen() -> None:
     """Adding a flag is a decision: this list is changed with it."""
-    from textreg.cli import parser
+    from textreg.parser import parser
 
     verbs = parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     flags = {

@@ -9,7 +9,7 @@ import torch
 
 from textreg.adapter.consumers import CONSUMERS
 from textreg.adapter.embedding_file import read_embedding
-from textreg.cli import parser
+from textreg.parser import parser
 
 PAGE = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
 

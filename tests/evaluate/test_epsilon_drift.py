@@ -58,3 +58,16 @@ def test_pinned_prompts_do_not_drift_and_others_do(backbone64: Backbone) -> None
     held = tuned(backbone64, 1.0, pinned_basis(rows))
     assert EpsilonDrift(model, [PROMPTS[0]], num_timesteps=2).measure(held) < 1e-20
     assert EpsilonDrift(model, [PROMPTS[1]], num_timesteps=2).measure(held) > 1e-8
+
+
+def test_prompt_by_prompt_and_what_a_prompt_does(backbone64: Backbone) -> None:
+    model = PictureModel(backbone64)
+    together = EpsilonDrift(model, [*PROMPTS, ""], num_timesteps=2)
+    moved = tuned(backbone64, 1e-2)
+    each = together.each(moved)
+    assert each.shape == (3,)
+    assert together.measure(moved) == pytest.approx(float(each.mean()))
+    # Scaling an edit down to nothing leaves the prompt's own effect, which the empty one has not.
+    effect = together.prompt_effect()
+    assert effect[2] == 0
+    assert min(effect[:2]) > 1e-8

@@ -47,15 +47,16 @@ class EpsilonDrift:
             for t in self._t
         ]
         self._prompts = list(prompts)
-        self._base = self._predict(base)
+        self._model = base
+        self._base = self._predict(base, self._prompts)
 
     def _noise(self, x_0: Tensor, seed: int, t: int) -> Tensor:
         noise = torch.randn(x_0.shape, generator=generator(seed, "epsilon-drift", t))
         return noise.to(x_0)
 
-    def _predict(self, model: PictureModel) -> list[Tensor]:
+    def _predict(self, model: PictureModel, prompts: Sequence[str]) -> list[Tensor]:
         backbone = model.backbone
-        keys_values = model.keys_values(self._prompts)
+        keys_values = model.keys_values(prompts)
         predictions: list[Tensor] = []
         for t, x_t in zip(self._t, self._x_t, strict=True):
             given = model.predict(x_t, t.expand(len(x_t)), keys_values)
@@ -63,8 +64,24 @@ class EpsilonDrift:
             predictions.append(predicted_noise(x_t, given, alphas, backbone.prediction_type))
         return predictions
 
+    def each(self, model: PictureModel) -> Tensor:
+        """The drift of a tuned model, prompt by prompt, [prompts]; 0 is the base itself."""
+        return self._distance(self._predict(model, self._prompts))
+
     def measure(self, model: PictureModel) -> float:
         """The drift of a tuned model, per latent number; 0 is the base itself."""
-        tuned = self._predict(model)
-        each = [(a - b).square().mean() for a, b in zip(tuned, self._base, strict=True)]
-        return float(torch.stack(each).mean())
+        return float(self.each(model).mean())
+
+    def prompt_effect(self) -> Tensor:
+        """How far each prompt moves the base's own prediction from the empty prompt's, [prompts].
+
+        The scale to see a drift against: of this size is all that the prompt says.
+        """
+        return self._distance(self._predict(self._model, [""] * len(self._prompts)))
+
+    def _distance(self, predictions: Sequence[Tensor]) -> Tensor:
+        each = [
+            (a - b).square().flatten(1).mean(1)
+            for a, b in zip(predictions, self._base, strict=True)
+        ]
+        return torch.stack(each).mean(0).cpu()

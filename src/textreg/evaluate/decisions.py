@@ -1,0 +1,59 @@
+"""What an interval decides, and that it sometimes decides nothing.
+
+Each comparison has a margin, below which a difference is of no account. Where the interval lies
+on neither side of it, the answer is "undecided": more pictures would tell.
+"""
+
+from __future__ import annotations
+
+from textreg.evaluate.intervals import Measured
+
+UNDECIDED = "undecided"
+
+DRIFT_MARGIN = 0.01
+"""Epsilon-drift, as a share of what the prompt itself does to the prediction."""
+DIVERSITY_MARGIN = 0.1
+"""Loss of diversity, as a share of the base's."""
+SHARE_MARGIN = 0.1
+"""Loss in a share of pictures."""
+SIMILARITY_MARGIN = 0.01
+"""Loss in a cosine of text and picture."""
+
+
+def drifted(share: Measured) -> str:
+    """Epsilon-drift against its margin: held or moved."""
+    if share.high < DRIFT_MARGIN:
+        return "held"
+    return "moved" if share.low > DRIFT_MARGIN else UNDECIDED
+
+
+def moved_beyond_floor(distance: Measured, floor: Measured, excess: Measured) -> str:
+    """A sampled distance against that of the base from itself: held or moved.
+
+    Moved: larger than the floor, the interval of the difference above 0. Held: no larger than what
+    the base may show against itself.
+    """
+    if excess.low > 0:
+        return "moved"
+    return "held" if distance.high <= max(floor.high, 0) else UNDECIDED
+
+
+def kept(difference: Measured, margin: float) -> str:
+    """Tuned minus base of something that is better when larger: kept or lost."""
+    if difference.low > -margin:
+        return "kept"
+    return "lost" if difference.high < 0 else UNDECIDED
+
+
+def gained(difference: Measured) -> str:
+    """Concept minus any member of its class: learned or not."""
+    if difference.low > 0:
+        return "learned"
+    return "not learned" if difference.high <= 0 else UNDECIDED
+
+
+def pulled(difference: Measured, margin: float) -> str:
+    """Class pictures' likeness to the photos, tuned minus base: held or moved."""
+    if difference.high < margin:
+        return "held"
+    return "moved" if difference.low > 0 else UNDECIDED

@@ -1,0 +1,261 @@
+"""`textreg evaluate`: generate, featurise, score, report; each step keeps what it made.
+
+A second call makes nothing anew, and one that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from textreg.adapter import Adapter
+from textreg.concept import read_picture
+from textreg.errors import UserError
+from textreg.evaluate import score
+from textreg.evaluate.features import AttributeReader, Extractor, refuse_unfit
+from textreg.evaluate.featurise import Read, picture_change, read_pictures, read_prompts
+from textreg.evaluate.generate import (
+    Sampling,
+    draw,
+    picture_key,
+    picture_path,
+    read_drawn,
+    write_manifest,
+)
+from textreg.evaluate.model_pair import Base, ModelPair
+from textreg.evaluate.probe import epsilon_pools, probe_epsilon, probe_identifier
+from textreg.evaluate.questions import Questions, questions_for
+from textreg.evaluate.report import ConceptPage, refuse_foreign_report, write_report
+from textreg.evaluate.row import report_row
+from textreg.evaluate.shots import Drawn, Place, PoolName, planned_shots
+from textreg.evaluate.store import digest, kept_json
+from textreg.evaluate.subjects import Subject, subjects_of
+from textreg.sampling import Sampler
+
+_EPSILON_PROMPTS = 16
+Tell = Callable[[str, int, int], object]
+"""Told (step, done, of how many)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How an evaluation is made; everything but `out` and `batch_size` decides its numbers."""
+
+    out: Path | None = None
+    """Where report.json and report.html go; none: the folder that is evaluated."""
+    images: Path | None = None
+    """The photos' folder, if it has moved."""
+    prompts: Path | None = None
+    """A file like evaluation.yaml."""
+    num_images: int = 32
+    """Pictures a pool and model."""
+    seed: int = 0
+    steps: int | None = None
+    """Denoising steps; none: the base's own advice."""
+    guidance: float | None = None
+    """Classifier-free guidance; none: the base's own advice."""
+    sampler: Sampler = "ddim"
+    batch_size: int = 8
+    base: str | None = None
+    """Another place of the base that the run names."""
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+def evaluate(
+    folder: Path,
+    extractors: Sequence[Extractor],
+    options: Options | None = None,
+    *,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """Measure what a run did to its base model; write report.json and report.html.
+
+    Args:
+        folder: the run's.
+        extractors: the first gives fidelity, the first that can gives editability; all give the
+            distances of picture sets.
+        options: sizes and places.
+        tell: told how far each step is.
+
+    Returns:
+        The content of report.json.
+
+    Raises:
+        UserError: anything that cannot work, before anything slow.
+    """
+    options = options or Options()
+    if options.num_images < 2:
+        raise UserError(f"--num-images is {options.num_images}; evaluate needs at least 2")
+    if not extractors:
+        raise UserError("no --features: nothing could look at the pictures")
+    names = [extractor.name for extractor in extractors]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"--features {twice[0]} is given twice; one of a kind at a time")
+    tell = tell or (lambda step, done, total: None)
+    subjects = subjects_of(folder, options.images)
+    run = subjects[0].run
+    out = options.out or folder
+    refuse_foreign_report(out)
+    tell("reading the base", 0, 1)
+    base = Base(
+        options.base or run.base,
+        None if options.base else run.revision,
+        options.device,
+        options.dtype,
+    )
+    asked = [
+        questions_for(s.concept, s.run.textreg, base.folder, options.prompts) for s in subjects
+    ]
+    for extractor in extractors:
+        refuse_unfit(extractor, base.side, [edit for each in asked for edit in each.edits])
+    pages = [
+        _measure(subject, questions, base, extractors, options, tell)
+        for subject, questions in zip(subjects, asked, strict=True)
+    ]
+    how, left_out = _sampling(options, asked[0]), {e for each in asked for e in each.left_out}
+    source = options.base or run.base
+    content: dict[str, Any] = {
+        # A folder's place tells others nothing and may tell too much; the hash says which base.
+        "base": Path(source).name if Path(source).is_dir() else source,
+        "rows": [page.row for page in pages],
+        "features": [{"name": e.name, "sha256": e.digest} for e in extractors],
+        "settings": {
+            "num_images": options.num_images,
+            "seed": options.seed,
+            "steps": how.steps,
+            "guidance": how.guidance,
+            "sampler": how.sampler,
+            "base_sha256": base.key,
+        },
+        "left_out": score.too_few(options.num_images)
+        + [f"edit that training used: {prompt}" for prompt in sorted(left_out)],
+    }
+    return write_report(out, content, pages)
+
+
+def _sampling(options: Options, questions: Questions) -> Sampling:
+    return Sampling(
+        steps=options.steps or questions.steps,
+        guidance=options.guidance if options.guidance is not None else questions.guidance,
+        sampler=options.sampler,
+        batch_size=options.batch_size,
+    )
+
+
+def _measure(
+    subject: Subject,
+    questions: Questions,
+    base: Base,
+    extractors: Sequence[Extractor],
+    options: Options,
+    tell: Tell,
+) -> ConceptPage:
+    """All four steps but the last, for one concept."""
+    adapter, store = Adapter.load(subject.folder), subject.run.out / "evaluation"
+    models = ModelPair(base, adapter, subject.files)
+    drawn = _draw(subject, adapter, questions, models, options, store, tell)
+    epsilon, identifier = _probe(subject, questions, models, options.seed, store, tell)
+    by_extractor: dict[str, dict[str, Any]] = {}
+    for number, extractor in enumerate(extractors):
+        tell(f"looking with {extractor.name}", number, len(extractors))
+        by_extractor[extractor.name] = _look(
+            subject, questions, extractor, drawn, options.seed, store
+        )
+    pools: tuple[PoolName, ...] = ("class", "neighbours", "general")
+    change = {
+        pool: picture_change(drawn.keys("base", pool), drawn.keys("tuned", pool), store)
+        for pool in pools
+    }
+    row = report_row(
+        subject, by_extractor, epsilon, identifier, score.score_change(change, options.seed)
+    )
+    return ConceptPage(subject=subject, questions=questions, row=row, drawn=drawn, store=store)
+
+
+def _draw(
+    subject: Subject,
+    adapter: Adapter,
+    questions: Questions,
+    models: ModelPair,
+    options: Options,
+    store: Path,
+    tell: Tell,
+) -> Drawn:
+    """Step 1: every picture."""
+    how = _sampling(options, questions)
+    planned = planned_shots(subject.concept, adapter, questions, options.num_images, options.seed)
+    drawn = Drawn([(picture_key(shot, models.keys[shot.model], how), shot) for shot in planned])
+    done = sum(picture_path(store, key).is_file() for key, _ in drawn.shots)
+    if done < len(planned):
+        models("tuned")  # an adapter of another base is refused before anything slow
+    # All of the base's first: each model is put together once.
+    for _ in draw(sorted(drawn.shots, key=lambda item: item[1].model), models, how, store):
+        done += 1
+        tell("drawing", done, len(planned))
+    write_manifest(store / f"pictures-{subject.concept.name}.jsonl", drawn.shots)
+    return drawn
+
+
+def _probe(
+    subject: Subject,
+    questions: Questions,
+    models: ModelPair,
+    seed: int,
+    store: Path,
+    tell: Tell,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Step 1, without pictures: epsilon-drift by pool, and the identifier's numbers."""
+    pools = epsilon_pools(subject.concept, questions, _EPSILON_PROMPTS)
+    probes: dict[str, Any] = {}
+    for number, (pool, prompts) in enumerate(pools.items()):
+        tell(f"drift of {pool} prompts", number, len(pools))
+        probes[pool] = probe_epsilon(models, prompts, seed, store)
+    identifier = probe_identifier(models, subject.concept, questions, seed, store)
+    return score.score_epsilon(probes, seed), score.score_identifier(identifier, seed)
+
+
+def _look(
+    subject: Subject,
+    questions: Questions,
+    extractor: Extractor,
+    drawn: Drawn,
+    seed: int,
+    store: Path,
+) -> dict[str, Any]:
+    """Step 3 on what step 2 sees; neither runs if the numbers are kept."""
+    photos, edits, noun = subject.photos, questions.edits, subject.concept.noun
+
+    def read(place: Place) -> Read:
+        keys = drawn.keys(*place)
+        return read_pictures(extractor, keys, lambda: read_drawn(store, keys), store)
+
+    def make() -> dict[str, Any]:
+        seen = score.Seen(
+            reads={place: read(place) for place in drawn.places},
+            photos=read_pictures(
+                extractor,
+                [photo.sha256 for photo in photos],
+                lambda: [read_picture(photo.path) for photo in photos],
+                store,
+            ).features,
+            edit_texts=read_prompts(extractor, [edit.of(noun) for edit in edits], store),
+            attributes=extractor.attributes if isinstance(extractor, AttributeReader) else {},
+            questions={p: [s.question for _, s in drawn.at(*p)] for p in drawn.places},
+        )
+        return score.score_features(
+            seen, noun=noun, neighbours=questions.neighbours, edits=edits, seed=seed
+        )
+
+    decided = [
+        [extractor.name, extractor.digest],
+        [key for key, _ in drawn.shots],
+        [photo.sha256 for photo in photos],
+        asdict(questions),
+        noun,
+        seed,
+    ]
+    key = digest("score", score.VERSION, decided)
+    return kept_json(store / "scores" / f"{key}.json", make)

@@ -1,0 +1,180 @@
+"""CLIP and DINOv2 as feature extractors, from a local folder that the user names.
+
+    clip:FOLDER     cosine of projected picture and text embeddings (CLIP-I, CLIP-T)
+    dinov2:FOLDER   cosine of final class tokens
+
+Pictures are resized by Pillow (bicubic, antialiased), cropped and normalised as the folder's
+preprocessor_config.json says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from textreg.errors import UserError
+from textreg.evaluate.features import pixel_tensor
+from textreg.evaluate.store import files_digest
+
+_AT_ONCE = 32
+# What each was trained with, for a folder that does not say.
+_CLIP = {
+    "size": 224,
+    "crop": 224,
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+}
+_DINOV2 = {"size": 256, "crop": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+class _Folder:
+    """A transformers folder: checked at once, loaded when first asked."""
+
+    side: int | None = None
+
+    def __init__(self, name: str, folder: Path, device: str, defaults: dict[str, Any]):
+        """Check and hash the folder.
+
+        Raises:
+            UserError: it is missing, of another model, or without safetensors weights.
+        """
+        self.name, self._folder, self._device = name, folder, torch.device(device)
+        config = _json(folder / "config.json", f"--features {name}:{folder}")
+        if config.get("model_type") != name:
+            raise UserError(
+                f"--features {name}:{folder}: is a {config.get('model_type')}, not a {name}"
+            )
+        weights = sorted(folder.glob("*.safetensors"))
+        if not weights:
+            raise UserError(f"--features {name}:{folder}: has no .safetensors weights")
+        self.digest = files_digest([*weights, *folder.glob("*.json"), *folder.glob("*.txt")])
+        self._preprocessing = _preprocessing(folder, defaults)
+
+    def _pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        size, crop = self._preprocessing["size"], self._preprocessing["crop"]
+        mean, std = (torch.tensor(self._preprocessing[k]) for k in ("mean", "std"))
+        pixels = pixel_tensor([_resized(image, size, crop) for image in images])
+        return ((pixels - mean[:, None, None]) / std[:, None, None]).to(self._device)
+
+    def _load(self, kind: Any) -> Any:
+        options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+        try:
+            model = kind.from_pretrained(self._folder, dtype=torch.float32, **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise UserError(f"{self._folder}: cannot be loaded: {first}") from error
+        return model.to(self._device).eval().requires_grad_(False)
+
+
+class ClipFeatures(_Folder):
+    """CLIP: pictures and prompts in one space."""
+
+    def __init__(self, folder: Path, device: str = "cpu"):
+        super().__init__("clip", folder, device, _CLIP)
+
+    @cached_property
+    def _model(self) -> Any:
+        from transformers import CLIPModel
+
+        return self._load(CLIPModel)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import CLIPTokenizer
+
+        return CLIPTokenizer.from_pretrained(self._folder, local_files_only=True)
+
+    @torch.no_grad()
+    def features(self, images: Sequence[Image.Image]) -> Tensor:
+        """Projected picture embeddings, unit length, [n, d]."""
+        model = self._model
+        parts = [
+            model.visual_projection(
+                model.vision_model(pixel_values=self._pixels(part)).pooler_output
+            )
+            for part in _parts(images)
+        ]
+        return functional.normalize(torch.cat(parts), dim=1).cpu()
+
+    @torch.no_grad()
+    def text_features(self, prompts: Sequence[str]) -> Tensor:
+        """Projected text embeddings, unit length, [n, d]."""
+        model, parts = self._model, []
+        length = model.config.text_config.max_position_embeddings
+        for part in _parts(prompts):
+            encoded = self._tokenizer(
+                list(part),
+                padding="max_length",
+                truncation=True,
+                max_length=length,
+                return_tensors="pt",
+            ).to(self._device)
+            parts.append(model.text_projection(model.text_model(**encoded).pooler_output))
+        return functional.normalize(torch.cat(parts), dim=1).cpu()
+
+
+class Dinov2Features(_Folder):
+    """DINOv2: pictures alone."""
+
+    def __init__(self, folder: Path, device: str = "cpu"):
+        super().__init__("dinov2", folder, device, _DINOV2)
+
+    @cached_property
+    def _model(self) -> Any:
+        from transformers import Dinov2Model
+
+        return self._load(Dinov2Model)
+
+    @torch.no_grad()
+    def features(self, images: Sequence[Image.Image]) -> Tensor:
+        """Final class tokens, unit length, [n, d]."""
+        parts = [
+            self._model(pixel_values=self._pixels(part)).last_hidden_state[:, 0]
+            for part in _parts(images)
+        ]
+        return functional.normalize(torch.cat(parts), dim=1).cpu()
+
+
+def _parts(items: Sequence[Any]) -> list[Sequence[Any]]:
+    return [items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE)]
+
+
+def _resized(image: Image.Image, size: int, crop: int) -> Image.Image:
+    """The short side to `size`, then the middle square of `crop`."""
+    short = min(image.size)
+    width, height = (round(side * size / short) for side in image.size)
+    image = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - crop) // 2, (height - crop) // 2
+    return image.crop((left, top, left + crop, top + crop))
+
+
+def _preprocessing(folder: Path, defaults: dict[str, Any]) -> dict[str, Any]:
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return defaults
+    config = _json(path, str(path))
+    size = config.get("size", defaults["size"])
+    crop = config.get("crop_size", defaults["crop"])
+    return {
+        "size": size.get("shortest_edge", size.get("height")) if isinstance(size, dict) else size,
+        "crop": crop["height"] if isinstance(crop, dict) else crop,
+        "mean": config.get("image_mean", defaults["mean"]),
+        "std": config.get("image_std", defaults["std"]),
+    }
+
+
+def _json(path: Path, what: str) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"{what}: no {path.name} there; give a transformers folder") from None
+    except ValueError:
+        raise UserError(f"{path}: not JSON") from None

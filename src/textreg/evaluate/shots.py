@@ -1,0 +1,89 @@
+"""What is drawn: which prompt and seed, by which model, for which comparison.
+
+Base and tuned model draw the same prompts with the same seeds; only the concept's words are the
+class noun for the base. The class is drawn by the base a second time with other seeds: what two
+draws of one model differ by is the floor of every sampled distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from textreg.adapter import Adapter
+from textreg.config import Concept
+from textreg.evaluate.questions import Questions
+from textreg.prompts import templates
+
+ModelName = Literal["base", "tuned"]
+PoolName = Literal["class", "class again", "concept", "edits", "neighbours", "general"]
+Place = tuple[ModelName, PoolName]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shot:
+    """One picture to draw."""
+
+    model: ModelName
+    pool: PoolName
+    prompt: str
+    plain: str
+    """The prompt without the identifier: what the picture is asked to show."""
+    question: int
+    """Index of the prompt in its pool."""
+    seed: int
+
+
+class Drawn:
+    """The pictures of an evaluation, each shot with its key, by model and pool."""
+
+    def __init__(self, shots: Sequence[tuple[str, Shot]]):
+        self.shots = tuple(shots)
+        self.places: tuple[Place, ...] = tuple(
+            dict.fromkeys((shot.model, shot.pool) for _, shot in shots)
+        )
+
+    def at(self, model: ModelName, pool: PoolName) -> list[tuple[str, Shot]]:
+        """One model's pictures of a pool, in order."""
+        return [(k, s) for k, s in self.shots if (s.model, s.pool) == (model, pool)]
+
+    def keys(self, model: ModelName, pool: PoolName) -> list[str]:
+        """Their keys."""
+        return [key for key, _ in self.at(model, pool)]
+
+
+def planned_shots(
+    concept: Concept, adapter: Adapter, questions: Questions, num_images: int, seed: int
+) -> list[Shot]:
+    """Every picture of an evaluation, each prompt at least once.
+
+    `num_images` by each model of class, concept and edits; half as many of neighbours and general
+    prompts, which are looked at and read, but not compared as sets. Picture i of a prompt has
+    seed + i, so `textreg sample --seed` draws it again; the floor's pictures count on from there.
+    """
+    words, noun = concept.words, concept.noun
+    class_template = templates(f"class_{concept.learnable_property}")[0]
+    class_prompt = class_template.replace("{}", noun)
+    neighbours = [class_template.replace("{}", n) for n in questions.neighbours]
+    half = num_images // 2
+    plan: list[tuple[ModelName, PoolName, Sequence[tuple[str, str]], int, int]] = [
+        ("base", "class", [(class_prompt, class_prompt)], seed, num_images),
+        ("tuned", "class", [(class_prompt, class_prompt)], seed, num_images),
+        ("base", "class again", [(class_prompt, class_prompt)], seed + num_images, num_images),
+        ("tuned", "concept", [(adapter.prompt, class_prompt)], seed, num_images),
+        ("base", "edits", [(e.of(noun), e.of(noun)) for e in questions.edits], seed, num_images),
+        ("tuned", "edits", [(e.of(words), e.of(noun)) for e in questions.edits], seed, num_images),
+        ("base", "neighbours", [(p, p) for p in neighbours], seed, half),
+        ("tuned", "neighbours", [(p, p) for p in neighbours], seed, half),
+        ("base", "general", [(p, p) for p in questions.general], seed, half),
+        ("tuned", "general", [(p, p) for p in questions.general], seed, half),
+    ]
+    return [
+        Shot(
+            model=model, pool=pool, prompt=prompt, plain=plain, question=number, seed=first + index
+        )
+        for model, pool, prompts, first, count in plan
+        for number, (prompt, plain) in enumerate(prompts)
+        for index in range(max(1, count // len(prompts)))
+    ]

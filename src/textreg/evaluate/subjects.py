@@ -1,0 +1,95 @@
+"""What is evaluated: each concept of a finished run, its adapter and its photos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textreg.adapter.diffusers_files import EMBEDDING_FILE, LORA_FILE
+from textreg.concept import Picture, inspect_folder
+from textreg.config import Concept, Run
+from textreg.errors import UserError
+from textreg.run_folder import RunFolder, read_record
+from textreg.settings import run_from
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """One learned concept."""
+
+    run: Run
+    concept: Concept
+    folder: Path
+    """Of its adapter."""
+    photos: tuple[Picture, ...]
+
+    @property
+    def files(self) -> list[Path]:
+        """The adapter's files."""
+        return [self.folder / EMBEDDING_FILE, self.folder / LORA_FILE]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The concept's lines of metrics.jsonl."""
+        path = RunFolder(self.run).metrics
+        lines = path.read_text().splitlines() if path.is_file() else []
+        found = [json.loads(line) for line in lines]
+        return [line for line in found if line["concept"] == self.concept.name]
+
+
+def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
+    """The concepts of a run's folder, or the one whose subfolder is named.
+
+    Args:
+        folder: the run's, or one concept's of a run with several.
+        images: the photos' folder, if it is not where the run found it.
+
+    Raises:
+        UserError: no finished run, or the photos are missing or are others.
+    """
+    home = folder if (folder / "run.yaml").is_file() else folder.parent
+    if not folder.is_dir() or not (home / "run.yaml").is_file():
+        raise UserError(f"{folder}: is no run's folder; give one that textreg train has filled")
+    record = read_record(home)
+    # The folder may have moved since; the record names the place where the run was made.
+    run = run_from(record["run"] | {"out": home}, home / "run.yaml")
+    subjects: list[Subject] = []
+    for concept in run.concepts:
+        place = RunFolder(run).concept_folder(concept.name)
+        if folder not in (home, place):
+            continue
+        missing = [n for n in (EMBEDDING_FILE, LORA_FILE) if not (place / n).is_file()]
+        if missing:
+            raise UserError(f"{place}: this run is not finished, it has no {missing[0]} yet")
+        wanted = record.get("pictures", {}).get(concept.name, [])
+        photos = _photos(concept, wanted, images)
+        subjects.append(Subject(run=run, concept=concept, folder=place, photos=photos))
+    if not subjects:
+        names = ", ".join(c.name for c in run.concepts)
+        raise UserError(f"{folder}: is none of the concepts of {home} ({names})")
+    if images is not None and len(subjects) > 1:
+        raise UserError(
+            f"--images names one concept's photos, and {home} has {len(subjects)}: evaluate one "
+            f"of them at a time, like {subjects[0].folder}"
+        )
+    return subjects
+
+
+def _photos(concept: Concept, wanted: Sequence[str], images: Path | None) -> tuple[Picture, ...]:
+    place = images or concept.images
+    hint = "name their folder with --images"
+    if not place.is_dir():
+        raise UserError(
+            f"{place}: the photos that {concept.name} was learned from are gone; {hint}"
+        )
+    found = inspect_folder(place)
+    if found.errors:
+        raise UserError(f"{place}: {found.errors[0]}")
+    if wanted and sorted(p.sha256 for p in found.pictures) != sorted(wanted):
+        raise UserError(
+            f"{place}: holds other photos than {concept.name} was learned from "
+            f"({len(found.pictures)} files, {len(wanted)} then); {hint}"
+        )
+    return found.pictures

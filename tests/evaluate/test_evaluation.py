@@ -1,0 +1,274 @@
+"""`evaluate` from a finished run to a report, on the tiny base, with a made-up extractor."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from random_base import write_base
+from torch import Tensor
+
+from textreg.backbone import Backbone
+from textreg.errors import UserError
+from textreg.evaluate import Options, evaluate, evaluation, model_pair, probe
+from textreg.evaluate.features import pixel_tensor
+from textreg.sampling import PictureModel, sample
+from tiny_run import tiny_run, train
+
+QUESTIONS = """
+neighbours: [dog]
+general: [a photo of the dog]
+edits: [{prompt: "a {} of the photo", shows: {tint: red}}, "the {} in a photo"]
+steps: 2
+"""
+COUNT = 8
+
+
+class Means:
+    """Sees the mean colours of four quarters; reads whether red wins."""
+
+    name, digest, side = "means", "0" * 64, None
+    attributes = {"tint": ("red", "other"), "noun": ("cat", "dog")}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def features(self, images: Sequence[Image.Image]) -> Tensor:
+        self.seen += len(images)
+        pixels = torch.cat([pixel_tensor([image.resize((2, 2))]) for image in images])
+        return torch.nn.functional.normalize(pixels.flatten(1) - 0.5, dim=1)
+
+    def read(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+        means = torch.cat([pixel_tensor([image.resize((1, 1))]) for image in images]).flatten(1)
+        red = torch.stack([means[:, 0], means[:, 1:].mean(1)], 1).softmax(1)
+        return {"tint": red, "noun": red}
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tiny_base: Path,
+    cat_pictures: Path,
+    backbone: Backbone,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    out = tmp_path_factory.mktemp("evaluate") / "run"
+    train(tiny_run(tiny_base, out, cat_pictures), backbone)
+    return out
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, backbone: Backbone) -> None:
+    """A few timesteps of a few prompts, and the base of the other tests."""
+    monkeypatch.setattr(probe, "TIMESTEPS", 2)
+    monkeypatch.setattr(evaluation, "_EPSILON_PROMPTS", 2)
+    monkeypatch.setattr(model_pair, "load", lambda source, **_: backbone)
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("questions") / "questions.yaml"
+    path.write_text(QUESTIONS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def options(questions: Path) -> Options:
+    return Options(prompts=questions, num_images=COUNT)
+
+
+@pytest.fixture
+def measured(finished: Path, options: Options) -> dict[str, Any]:
+    return evaluate(finished, [Means()], options)
+
+
+def files(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_report_keeps_its_contract(finished: Path, measured: dict[str, Any]) -> None:
+    assert json.loads((finished / "report.json").read_text()) == measured
+    (row,) = measured["rows"]
+    assert [row[key] for key in ("concept", "prior", "seed", "steps")] == ["cat", "textreg", 0, 3]
+    assert row["seconds"] > 0
+    assert 0 <= row["fidelity"]["score"] <= 1
+    assert 0 <= row["editability"]["score"] <= 1
+    epsilon = row["drift"]["epsilon"]
+    assert list(epsilon) == ["class", "neighbour", "general", "null"]
+    assert all(isinstance(value, float) and value >= 0 for value in epsilon.values())
+    assert measured["features"] == [{"name": "means", "sha256": "0" * 64}]
+    assert measured["left_out"] == ["kid needs 16 pictures a side, there are 8: --num-images 16"]
+    assert measured["summary"]["verdicts"].keys() == {"cat"}
+
+
+def test_the_page_is_self_contained(finished: Path, measured: dict[str, Any]) -> None:
+    page = re.sub(r'"data:[^"]*"', '"embedded"', (finished / "report.html").read_text())
+    assert set(re.findall(r'(?:src|href)="([^"]*)"', page)) == {"embedded"}
+    assert measured["summary"]["verdicts"]["cat"] in page
+    for word in ("http", "<script", "nan", "None", "{{"):
+        assert word not in page
+    # Class, concept, two edits by both, neighbours and general by both; photos are there as well.
+    assert page.count('alt="a photo of a cat"') == 2 * COUNT
+    assert page.count('alt="a photo of a &lt;krk1&gt; cat"') == COUNT
+    assert page.count('alt="photo of the concept"') == 4
+
+
+def test_pictures_are_those_that_sample_draws(
+    finished: Path, measured: dict[str, Any], backbone: Backbone
+) -> None:
+    """Whoever types the prompt and seed of the manifest sees the same picture."""
+    place = finished / "evaluation"
+    lines = [json.loads(x) for x in (place / "pictures-cat.jsonl").read_text().splitlines()]
+    assert {line["picture"] for line in lines} == {p.name for p in (place / "pictures").iterdir()}
+    line = next(x for x in lines if (x["model"], x["prompt"]) == ("base", "a cat of the photo"))
+    pairs = [x for x in lines if (x["pool"], x["question"]) == ("edits", 0)]
+    half = len(pairs) // 2
+    assert [x["seed"] for x in pairs[:half]] == [x["seed"] for x in pairs[half:]] == [0, 1, 2, 3]
+    assert {x["prompt"] for x in pairs[half:]} == {"a <krk1> cat of the photo"}
+    model = PictureModel(backbone)
+    (picture,) = sample(model, [line["prompt"]], seeds=[line["seed"]], steps=2)
+    drawn = Image.open(place / "pictures" / line["picture"])
+    change = pixel_tensor([drawn]) - pixel_tensor([picture.image])
+    # Batches of another size round differently, by one level at most.
+    assert float(change.abs().max()) <= 1.01 / 255
+
+
+def test_a_second_call_recomputes_nothing(
+    finished: Path,
+    measured: dict[str, Any],
+    options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*given: Any, **named: Any) -> Any:
+        raise AssertionError("computed again")
+
+    for step in ("load", "PictureModel"):
+        monkeypatch.setattr(model_pair, step, refuse)
+    monkeypatch.setattr(evaluation.score, "score_features", refuse)
+    monkeypatch.setattr("textreg.evaluate.report._html", refuse)
+    before, extractor = files(finished), Means()
+    assert evaluate(finished, [extractor], options) == measured
+    assert extractor.seen == 0
+    assert files(finished) == before
+
+
+def test_another_extractor_draws_nothing_anew(
+    finished: Path, measured: dict[str, Any], options: Options, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(model_pair, "load", lambda *_, **__: pytest.fail("loaded"))
+    other = Means()
+    other.digest = "1" * 64
+    found = evaluate(finished, [other], Options(**vars_of(options) | {"out": tmp_path}))
+    assert other.seen > 0
+    assert found["rows"][0]["fidelity"] == measured["rows"][0]["fidelity"]
+    assert {p.name for p in tmp_path.iterdir()} == {"report.json", "report.html"}
+
+
+def vars_of(options: Options) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in Options.__dataclass_fields__}
+
+
+def test_killed_in_the_middle_it_goes_on(
+    finished: Path,
+    measured: dict[str, Any],
+    options: Options,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("eval*", "report*"))
+    drawn: list[int] = []
+
+    def stop_at(last: int) -> Any:
+        def tell(step: str, done: int, total: int) -> None:
+            if step == "drawing":
+                drawn.append(done)
+                if done == last:
+                    raise KeyboardInterrupt
+
+        return tell
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tmp_path / "run", [Means()], options, tell=stop_at(21))
+    assert not (tmp_path / "run" / "report.json").exists()
+    again = evaluate(tmp_path / "run", [Means()], options, tell=stop_at(-1))
+    total = len(list((tmp_path / "run/evaluation/pictures").iterdir()))
+    # Each picture was drawn exactly once, 21 before the kill.
+    assert drawn == list(range(1, total + 1))
+    assert again["rows"][0]["drift"]["epsilon"] == measured["rows"][0]["drift"]["epsilon"]
+
+
+def test_an_adapter_of_another_base(
+    finished: Path, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from textreg.backbone import load
+
+    monkeypatch.setattr(model_pair, "load", load)
+    base = write_base(tmp_path / "base")
+    config = json.loads((base / "unet" / "config.json").read_text())
+    from diffusers import UNet2DConditionModel
+
+    config["block_out_channels"] = [16, 48]
+    UNet2DConditionModel.from_config(config).save_pretrained(base / "unet")
+    with pytest.raises(UserError, match="does not fit the base"):
+        evaluate(finished, [Means()], Options(**vars_of(options) | {"base": str(base)}))
+
+
+def test_pictures_that_are_gone_or_others(
+    finished: Path, options: Options, tmp_path: Path, dog_pictures: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("report*"))
+    record = (folder / "run.yaml").read_text()
+    line = next(line for line in record.splitlines() if "images: /" in line)
+    (folder / "run.yaml").write_text(record.replace(line, line[: line.index("/")] + "/gone/cat"))
+    with pytest.raises(UserError, match=r"/gone/cat: the photos .* are gone; .*--images"):
+        evaluate(folder, [Means()], options)
+    with pytest.raises(UserError, match=r"holds other photos than cat was learned from"):
+        evaluate(folder, [Means()], Options(**vars_of(options) | {"images": dog_pictures}))
+
+
+def test_bad_input_is_refused_before_anything_slow(
+    finished: Path,
+    options: Options,
+    tmp_path: Path,
+    cat_pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_pair, "load", lambda *_, **__: pytest.fail("loaded"))
+    changed = vars_of(options)
+    with pytest.raises(UserError, match="is no run's folder"):
+        evaluate(cat_pictures, [Means()], options)
+    with pytest.raises(UserError, match="--num-images is 1"):
+        evaluate(finished, [Means()], Options(**changed | {"num_images": 1}))
+    with pytest.raises(UserError, match="means is given twice"):
+        evaluate(finished, [Means(), Means()], options)
+    small, other = Means(), Means()
+    small.side = 64  # type: ignore[assignment]
+    with pytest.raises(UserError, match="reads pictures of 64 pixels, and this base draws 32"):
+        evaluate(finished, [small], options)
+    other.attributes = {"tint": ("blue",)}  # type: ignore[assignment]
+    with pytest.raises(UserError, match=r"cannot read tint: red.*it knows blue"):
+        evaluate(finished, [other], options)
+    for name in ("report.json", "report.html"):
+        place = tmp_path / name.replace(".", "-")
+        place.mkdir()
+        (place / name).write_text("{}")
+        with pytest.raises(UserError, match=rf"{name}: was made by something else"):
+            evaluate(finished, [Means()], Options(**changed | {"out": place}))
+        assert [path.read_text() for path in place.iterdir()] == ["{}"]
+
+
+def test_a_run_that_is_not_finished(finished: Path, options: Options, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("pytorch_lora*"))
+    with pytest.raises(UserError, match="not finished, it has no pytorch_lora_weights"):
+        evaluate(folder, [Means()], options)

@@ -1,0 +1,117 @@
+"""CLIP and DINOv2 with random weights, built from configurations: no download."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, Dinov2Config, Dinov2Model
+
+from textreg.errors import UserError
+from textreg.evaluate.features import AttributeReader, TextSide
+from textreg.evaluate.pretrained_features import ClipFeatures, Dinov2Features
+
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+HALF = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features") / "clip"
+    tokenizer = CLIPTokenizer.from_pretrained(tiny_base / "tokenizer")
+    tokenizer.save_pretrained(folder)
+    eos = tokenizer.eos_token_id
+    text = SMALL | {"num_attention_heads": 2, "vocab_size": len(tokenizer), "eos_token_id": eos}
+    text |= {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": eos}
+    vision = SMALL | {"num_attention_heads": 2, "image_size": 16, "patch_size": 8}
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(
+        folder
+    )
+    given = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}} | HALF
+    (folder / "preprocessor_config.json").write_text(json.dumps(given))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dinov2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features") / "dinov2"
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    Dinov2Model(config).save_pretrained(folder)
+    given = {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}} | HALF
+    (folder / "preprocessor_config.json").write_text(json.dumps(given))
+    return folder
+
+
+def pictures(width: int, height: int) -> list[Image.Image]:
+    random = np.random.default_rng(0)
+    return [
+        Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        for _ in range(2)
+    ]
+
+
+def normalised(images: list[Image.Image]) -> torch.Tensor:
+    """Pictures that need no resizing, as HALF asks for them."""
+    arrays = np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2)
+    return (torch.tensor(arrays).float() / 255 - 0.5) / 0.25
+
+
+def test_clip_is_transformers_clip(clip_folder: Path) -> None:
+    ours = ClipFeatures(clip_folder)
+    model = CLIPModel.from_pretrained(clip_folder).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(clip_folder)
+    images, prompts = pictures(16, 16), ["a photo of a cat", "a dog"]
+    ids = tokenizer(
+        prompts, padding="max_length", max_length=model.config.text_config.max_position_embeddings,
+        truncation=True, return_tensors="pt",
+    )  # fmt: skip
+    with torch.no_grad():
+        whole = model(**ids, pixel_values=normalised(images))
+    torch.testing.assert_close(ours.features(images), whole.image_embeds)
+    torch.testing.assert_close(ours.text_features(prompts), whole.text_embeds)
+    assert isinstance(ours, TextSide)
+    assert not isinstance(ours, AttributeReader)
+
+
+def test_dinov2_is_the_class_token(dinov2_folder: Path) -> None:
+    ours = Dinov2Features(dinov2_folder)
+    images = pictures(32, 40)
+    # The short side is 32 already, so only the middle is cut out.
+    cut = [image.crop((2, 6, 30, 34)) for image in images]
+    with torch.no_grad():
+        token = Dinov2Model.from_pretrained(dinov2_folder).eval()(normalised(cut)).pooler_output
+    torch.testing.assert_close(
+        ours.features(images), torch.nn.functional.normalize(token, dim=1), rtol=1e-4, atol=1e-5
+    )
+    assert not isinstance(ours, TextSide)
+
+
+def test_the_hash_pins_weights_and_preprocessing(dinov2_folder: Path, tmp_path: Path) -> None:
+    names = ("config.json", "model.safetensors", "preprocessor_config.json")
+    for name in names:
+        (tmp_path / name).write_bytes((dinov2_folder / name).read_bytes())
+    same = Dinov2Features(tmp_path).digest
+    assert same == Dinov2Features(dinov2_folder).digest
+    weights = bytearray((tmp_path / names[1]).read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / names[1]).write_bytes(weights)
+    other = Dinov2Features(tmp_path).digest
+    (tmp_path / names[2]).write_text(json.dumps({"size": 64}))
+    assert len({same, other, Dinov2Features(tmp_path).digest}) == 3
+
+
+def test_folders_that_do_not_fit(dinov2_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is a dinov2, not a clip"):
+        ClipFeatures(dinov2_folder)
+    with pytest.raises(UserError, match=r"no config\.json there"):
+        ClipFeatures(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(UserError, match=r"has no \.safetensors weights"):
+        ClipFeatures(tmp_path)

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+
+from textreg.config import Concept, TextReg
+from textreg.errors import UserError
+from textreg.evaluate.questions import Edit, questions_for
+from textreg.prompts import edit_templates, instance_templates, templates
+
+CAT = Concept(images=Path("cat"), noun="cat")
+
+
+def test_own_questions_are_held_out(tmp_path: Path) -> None:
+    asked = questions_for(CAT, TextReg(), tmp_path)
+    prompts = [edit.prompt for edit in asked.edits]
+    assert prompts == templates("edit_head")
+    assert not {*prompts} & {
+        *instance_templates(CAT),
+        *edit_templates(CAT, "instance+training"),
+    }
+    assert "cat" not in asked.neighbours
+    assert "dog" in asked.neighbours
+
+
+def test_a_style_is_asked_of_other_things(tmp_path: Path) -> None:
+    style = Concept(images=Path("ink"), noun="painting", learnable_property="style")
+    asked = questions_for(style, TextReg(), tmp_path)
+    assert Edit(prompt="a dog in the style of {}") in asked.edits
+
+
+def test_the_users_file_stands_over_the_bases(tmp_path: Path) -> None:
+    (tmp_path / "evaluation.yaml").write_text(
+        "neighbours: [dog, cat, boot]\ngeneral: [a red boot]\nsteps: 7\nguidance: 4\n"
+    )
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "general: [a blue boot]\n"
+        'edits: ["a {} in the rain forest", {prompt: "a {} wearing a hat", shows: {worn: hat}}]\n'
+    )
+    asked = questions_for(CAT, TextReg(), tmp_path, mine)
+    assert (asked.neighbours, asked.general) == (("dog", "boot"), ("a blue boot",))
+    assert (asked.steps, asked.guidance) == (7, 4)
+    assert [edit.prompt for edit in asked.edits] == [
+        "a {} in the rain forest",
+        "a {} wearing a hat",
+    ]
+    assert asked.edits[1].shows == {"worn": "hat"}
+
+
+def test_edits_that_training_used_are_dropped(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text('edits: ["a photo of a {}", "a {} on the moon"]\n')
+    asked = questions_for(CAT, TextReg(), tmp_path, mine)
+    assert [edit.prompt for edit in asked.edits] == ["a {} on the moon"]
+    assert asked.left_out == ("a photo of a {}",)
+
+
+def test_training_on_the_test_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"all 25 edits were training prompts.*--prompts"):
+        questions_for(CAT, TextReg(edit_prompts="edit_head"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("edit: []", "unknown key edit; known: neighbours, general, edits"),
+        ("[1]", "must hold keys"),
+        ("{", "not readable as YAML"),
+        ("steps: 0", "steps is 0; it must be a whole number from 1 up"),
+        ("steps: -3", "steps is -3; it must be a whole number from 1 up"),
+        ("guidance: high", "guidance is 'high'; it must be a number"),
+        ("neighbours: dog", "neighbours is 'dog'; it must be a list of nouns"),
+        ("general: [1]", "general holds 1"),
+        ("edits: [a cat]", "must contain {} exactly once"),
+        ("edits: [{promt: 'a {}'}]", "write a prompt, or prompt: and shows:"),
+        ("edits: [{prompt: 'a {}', shows: hat}]", "must be like {scene: jungle}"),
+        ("edits: [{prompt: 'a {}', shows: {hat: yes}}]", "must be like {scene: jungle}"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text)
+    with pytest.raises(UserError) as error:
+        questions_for(CAT, TextReg(), tmp_path, mine)
+    assert message in str(error.value)
+    assert str(mine) in str(error.value)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml: No such file"):
+        questions_for(CAT, TextReg(), tmp_path, tmp_path / "nowhere.yaml")
+
+
+def test_the_concepts_own_noun_is_no_neighbour(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("neighbours: [cat]\n")
+    with pytest.raises(UserError, match="no neighbour noun is left beside 'cat'"):
+        questions_for(CAT, TextReg(), tmp_path, mine)

@@ -1,0 +1,168 @@
+"""Scores of made-up features, where the truth is known."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from textreg.evaluate.featurise import Read
+from textreg.evaluate.questions import Edit
+from textreg.evaluate.score import (
+    Seen,
+    score_epsilon,
+    score_features,
+    score_identifier,
+    too_few,
+)
+from textreg.evaluate.shots import Place
+
+COUNT, WIDTH = 20, 12
+NOUNS = ("cat", "dog", "boot")
+EDITS = (Edit(prompt="a {} in snow", shows={"scene": "snow"}), Edit(prompt="a {} at night"))
+
+
+def vectors(seed: int, towards: int = 0) -> Tensor:
+    """Unit vectors around a coordinate axis."""
+    random = torch.Generator().manual_seed(seed)
+    x = 0.3 * torch.randn(COUNT, WIDTH, generator=random, dtype=torch.float64)
+    x[:, towards] += 1
+    return torch.nn.functional.normalize(x, dim=1)
+
+
+def one_hot(index: list[int], width: int) -> Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(index), width).float()
+
+
+def seen(tuned_class: Tensor, *, scenes: list[int], texts: Tensor | None = None) -> Seen:
+    """Base pictures lie around axis 0, photos around axis 1."""
+    features: dict[Place, Tensor] = {
+        ("base", "class"): vectors(0),
+        ("tuned", "class"): tuned_class,
+        ("base", "class again"): vectors(1),
+        ("tuned", "concept"): vectors(2, towards=1),
+        ("base", "edits"): vectors(3),
+        ("tuned", "edits"): vectors(4),
+        ("base", "neighbours"): vectors(5),
+        ("tuned", "neighbours"): vectors(5),
+    }
+    snow, cat = one_hot([0] * COUNT, 2), one_hot([0] * COUNT, 3)
+    dogs = one_hot([1, 2] * (COUNT // 2), 3)
+    reads: dict[Place, dict[str, Tensor]] = {place: {"noun": cat} for place in features}
+    reads["base", "edits"] = {"scene": snow}
+    reads["tuned", "edits"] = {"scene": one_hot(scenes, 2)}
+    reads["base", "neighbours"] = reads["tuned", "neighbours"] = {"noun": dogs}
+    asked = [0, 1] * (COUNT // 2)
+    return Seen(
+        reads={p: Read(features=f, attributes=reads[p]) for p, f in features.items()},
+        photos=vectors(9, towards=1)[:5],
+        edit_texts=texts,
+        attributes={"noun": NOUNS, "scene": ("snow", "night")} if texts is None else {},
+        questions=dict.fromkeys(features, asked)
+        | {("base", "class"): [0] * COUNT, ("tuned", "class"): [0] * COUNT},
+    )
+
+
+def scored(of: Seen) -> dict[str, dict]:
+    return score_features(of, noun="cat", neighbours=("dog", "boot"), edits=EDITS, seed=0)
+
+
+def test_an_untouched_class_held_whatever_the_concept_does() -> None:
+    found = scored(seen(vectors(0), scenes=[0] * COUNT))
+    held = found["class"]
+    assert held["kid"]["value"] == pytest.approx(0, abs=1e-12)
+    assert held["kid"]["interval"] == pytest.approx([0, 0], abs=1e-12)
+    assert held["cmmd"]["floor"]["value"] > 0.01
+    assert held["vendi"]["ratio"]["interval"] == pytest.approx([1, 1])
+    verdicts = {name: held[name]["verdict"] for name in held}
+    assert verdicts == {
+        "kid": "held",
+        "cmmd": "held",
+        "vendi": "kept",
+        "diversity": "kept",
+        "judged": "kept",
+        "likeness": "held",
+    }
+    assert found["fidelity"]["verdict"] == "learned"
+    assert found["fidelity"]["score"] == pytest.approx(
+        float((vectors(2, towards=1) @ vectors(9, towards=1)[:5].T).mean())
+    )
+    assert found["neighbour"]["judged"]["base"] == 1
+
+
+def test_a_class_that_became_the_concept_moved() -> None:
+    found = scored(seen(vectors(7, towards=1), scenes=[0] * COUNT))["class"]
+    assert found["kid"]["verdict"] == found["cmmd"]["verdict"] == "moved"
+    assert found["likeness"]["verdict"] == "moved"
+
+
+def test_a_class_that_narrowed_lost_diversity() -> None:
+    found = scored(seen(vectors(0)[:1].expand(COUNT, -1), scenes=[0] * COUNT))["class"]
+    assert found["vendi"]["value"] == pytest.approx(1)
+    assert found["diversity"]["value"] == pytest.approx(0, abs=1e-12)
+    assert found["vendi"]["verdict"] == found["diversity"]["verdict"] == "lost"
+
+
+@pytest.mark.parametrize(("followed", "verdict"), [(10, "kept"), (8, "undecided"), (2, "lost")])
+def test_editability_is_the_share_that_shows_what_was_asked(followed: int, verdict: str) -> None:
+    """Only edits that say what they show count: every second picture."""
+    scenes = [0 if n < 2 * followed else 1 for n in range(COUNT)]
+    found = scored(seen(vectors(0), scenes=scenes))["editability"]
+    assert found["score"] == followed / 10
+    assert found["base"] == 1
+    assert found["verdict"] == verdict
+    assert [row["score"] for row in found["edits"]] == [followed / 10, None]
+
+
+def test_without_attributes_editability_is_the_cosine_to_the_prompt() -> None:
+    texts = torch.eye(WIDTH, dtype=torch.float64)[:2]
+    found = scored(seen(vectors(0), scenes=[0] * COUNT, texts=texts))["editability"]
+    expected = [float(vectors(4)[n] @ texts[n % 2]) for n in range(COUNT)]
+    assert found["score"] == pytest.approx(sum(expected) / COUNT)
+    assert found["kind"] == "cosine to the prompt"
+    without_text = replace(seen(vectors(0), scenes=[0] * COUNT, texts=texts), edit_texts=None)
+    assert scored(without_text)["editability"] is None
+
+
+def test_epsilon_is_seen_against_what_the_prompt_does() -> None:
+    probes = {
+        "class": {"drift": [0.0, 0.0], "prompt_effect": [0.2, 0.4]},
+        "neighbour": {"drift": [0.01, 0.03], "prompt_effect": [0.1, 0.3]},
+        "null": {"drift": [0.03, 0.03], "prompt_effect": [0.0, 0.0]},
+    }
+    found = score_epsilon(probes, 0)
+    assert found["class"]["value"] == 0
+    assert found["class"]["verdict"] == "held"
+    assert found["neighbour"]["value"] == pytest.approx(0.02)
+    # 10 % of each prompt's own effect, so the share is sure although the drift is not.
+    assert found["neighbour"]["share"]["interval"] == pytest.approx([0.1, 0.1])
+    assert found["neighbour"]["interval"] == pytest.approx([0.01, 0.03])
+    # The empty prompt does nothing; the class prompt's effect is its scale.
+    assert found["null"]["share"]["value"] == pytest.approx(0.1)
+
+
+def test_identifier_numbers_are_means() -> None:
+    states = {"change": [0.2, 0.4], "attention": [0.1, 0.1]}
+    probe = {"text": [0.9, 0.7], "neighbour": [0.2], "unmasked": states, "masked": states}
+    found = score_identifier(probe, 0)
+    assert found["text"]["value"] == pytest.approx(0.8)
+    assert found["leakage"]["masked"]["value"] == pytest.approx(0.3)
+    assert found["attention"]["unmasked"]["interval"] == pytest.approx([0.1, 0.1])
+
+
+def test_too_few_pictures_for_a_number() -> None:
+    assert too_few(16) == []
+    assert too_few(8) == ["kid needs 16 pictures a side, there are 8: --num-images 16"]
+    full = seen(vectors(0), scenes=[0] * COUNT)
+    assert {"kid", "cmmd"} <= scored(full)["class"].keys()
+    eight = {
+        place: Read(
+            features=read.features[:8],
+            attributes={name: values[:8] for name, values in read.attributes.items()},
+        )
+        for place, read in full.reads.items()
+    }
+    asked = {place: numbers[:8] for place, numbers in full.questions.items()}
+    found = scored(replace(full, reads=eight, questions=asked))["class"]
+    assert "kid" not in found
+    assert "cmmd" in found
