@@ -51,6 +51,7 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
         ("check nowhere", "nowhere"),
         ("demo --images nowhere", "nowhere"),
         ("demo --noun spaceship", "spaceship"),
+        ("toyland score --num-images 1", "--num-images is 1"),
         ("frobnicate", "invalid choice"),
     ],
 )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from textreg import priors
+import textreg.priors as priors
 from textreg.flags import NearestParser, seed_number, whole_number
 from textreg.track import TRACKERS
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from textreg import priors
+import textreg.priors as priors
 from textreg.bases import settings_file
 from textreg.config import Run
 from textreg.errors import UserError

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from textreg.errors import UserError
+from textreg.evaluate.distances import kid, vendi
 
 from .attribute_judge import Judge
 from .attributes import HEADS, Picture, numbered_picture
@@ -123,10 +127,18 @@ def score(
         device: "cpu" or "cuda".
 
     Returns:
-        {"samples": shares, "renders": shares}, each of class, colour, scene, accessory, style, all.
+        {"samples": shares, "renders": shares}, each of class, colour, scene, accessory, style, all;
+        "kid": kernel distance of the samples to the renders, in the judge's features, and its
+        "floor", that of other renders of the same prompts; "vendi": how many different pictures
+        samples and renders amount to.
+
+    Raises:
+        UserError: fewer than two images.
     """
     from . import path
 
+    if num_images < 2:
+        raise UserError(f"--num-images is {num_images}; a score needs at least 2")
     judge = judge or Judge.load()
     first = FIRST_SEED * (seed + 1)
     pictures = [numbered_picture("evaluate", first + k) for k in range(num_images)]
@@ -135,9 +147,22 @@ def score(
     samples = draw_samples(
         load_pipeline(base or path(), device), [prompt.text for prompt in prompts], seed=first
     )
+    renders = render_tensor(pictures)
+    # The same words, another individual, place and layout.
+    others = render_tensor([replace(p, shape=p.shape + 1, seed=p.seed + 1) for p in pictures])
+    drawn, real, again = (judge.features(images).double() for images in (samples, renders, others))
+    once = torch.ones(1, num_images, dtype=torch.float64)
     result = {
         "samples": shares_right(judge, samples, pictures, stated),
-        "renders": shares_right(judge, render_tensor(pictures), pictures, stated),
+        "renders": shares_right(judge, renders, pictures, stated),
+        "kid": {
+            "samples": kid(drawn, real, once, once).item(),
+            "floor": kid(again, real, once, once).item(),
+        },
+        "vendi": {
+            "samples": vendi(drawn, once).item(),
+            "renders": vendi(real, once).item(),
+        },
     }
     if json_path is not None:
         json_path.write_text(json.dumps(result, indent=2) + "\n")
