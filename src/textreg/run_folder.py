@@ -60,7 +60,7 @@ class RunFolder:
         Raises:
             UserError: the folder cannot be written, is in use, or holds another run.
         """
-        self._refuse_another(pictures)
+        self.refuse_another(pictures)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a+")
@@ -71,7 +71,7 @@ class RunFolder:
         with lock:
             self._lock(lock)
             # Another process may have filled and left it since.
-            self._refuse_another(pictures)
+            self.refuse_another(pictures)
             yield
 
     def _lock(self, lock: Any) -> None:
@@ -84,8 +84,12 @@ class RunFolder:
         lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}\n")
         lock.flush()
 
-    def _refuse_another(self, pictures: dict[str, list[str]]) -> None:
-        """Refuse a folder that another run, or something else, fills."""
+    def refuse_another(self, pictures: dict[str, list[str]]) -> None:
+        """Refuse a folder that another run, or something else, fills.
+
+        Raises:
+            UserError: says which setting differs, or what lies there.
+        """
         if (self.path / "run.yaml").is_file():
             if differences := self._differences(pictures):
                 raise UserError(

@@ -49,6 +49,7 @@ class EpsilonDrift:
         self._prompts = list(prompts)
         self._model = base
         self._base = self._predict(base, self._prompts)
+        self._effect: Tensor | None = None
 
     def _noise(self, x_0: Tensor, seed: int, t: int) -> Tensor:
         noise = torch.randn(x_0.shape, generator=generator(seed, "epsilon-drift", t))
@@ -77,7 +78,9 @@ class EpsilonDrift:
 
         The scale to see a drift against: of this size is all that the prompt says.
         """
-        return self._distance(self._predict(self._model, [""] * len(self._prompts)))
+        if self._effect is None:
+            self._effect = self._distance(self._predict(self._model, [""] * len(self._prompts)))
+        return self._effect
 
     def _distance(self, predictions: Sequence[Tensor]) -> Tensor:
         each = [

@@ -12,6 +12,7 @@ from typing import Any
 
 from textreg.adapter import Adapter
 from textreg.concept import read_picture
+from textreg.config import Concept
 from textreg.errors import UserError
 from textreg.evaluate import score
 from textreg.evaluate.features import AttributeReader, Extractor, refuse_unfit
@@ -29,7 +30,7 @@ from textreg.evaluate.probe import epsilon_pools, probe_epsilon, probe_identifie
 from textreg.evaluate.questions import Questions, questions_for
 from textreg.evaluate.report import ConceptPage, refuse_foreign_report, write_report
 from textreg.evaluate.row import report_row
-from textreg.evaluate.shots import Drawn, Place, PoolName, planned_shots
+from textreg.evaluate.shots import Drawn, Place, PoolName, Shot, planned_shots
 from textreg.evaluate.store import digest, kept_json
 from textreg.evaluate.subjects import Subject, subjects_of
 from textreg.sampling import Sampler
@@ -112,10 +113,10 @@ def evaluate(
     for extractor in extractors:
         refuse_unfit(extractor, base.side, [edit for each in asked for edit in each.edits])
     pages = [
-        _measure(subject, questions, base, extractors, options, tell)
+        measure(subject, questions, base, extractors, options, run.out / "evaluation", tell)
         for subject, questions in zip(subjects, asked, strict=True)
     ]
-    how, left_out = _sampling(options, asked[0]), {e for each in asked for e in each.left_out}
+    how, left_out = sampling_of(options, asked[0]), {e for each in asked for e in each.left_out}
     source = options.base or run.base
     content: dict[str, Any] = {
         # A folder's place tells others nothing and may tell too much; the hash says which base.
@@ -136,7 +137,8 @@ def evaluate(
     return write_report(out, content, pages)
 
 
-def _sampling(options: Options, questions: Questions) -> Sampling:
+def sampling_of(options: Options, questions: Questions) -> Sampling:
+    """How pictures are drawn: as the options say, else as the base advises."""
     return Sampling(
         steps=options.steps or questions.steps,
         guidance=options.guidance if options.guidance is not None else questions.guidance,
@@ -145,19 +147,35 @@ def _sampling(options: Options, questions: Questions) -> Sampling:
     )
 
 
-def _measure(
+def measure(
     subject: Subject,
     questions: Questions,
     base: Base,
     extractors: Sequence[Extractor],
     options: Options,
+    store: Path,
     tell: Tell,
 ) -> ConceptPage:
-    """All four steps but the last, for one concept."""
-    adapter, store = Adapter.load(subject.folder), subject.run.out / "evaluation"
+    """All four steps but the last, for one concept.
+
+    Args:
+        subject: the concept.
+        questions: what is asked.
+        base: the model that was tuned.
+        extractors: as in `evaluate`.
+        options: sizes.
+        store: keeps what the steps make; several runs may share it.
+        tell: told how far each step is.
+    """
+    adapter = Adapter.load(subject.folder)
     models = ModelPair(base, adapter, subject.files)
-    drawn = _draw(subject, adapter, questions, models, options, store, tell)
-    epsilon, identifier = _probe(subject, questions, models, options.seed, store, tell)
+    planned = planned_shots(subject.concept, adapter, questions, options.num_images, options.seed)
+    drawn = draw_planned(planned, models, sampling_of(options, questions), store, tell)
+    manifest = f"pictures-{subject.concept.name}.jsonl"
+    write_manifest(subject.run.out / "evaluation" / manifest, drawn.shots)
+    epsilon = measure_epsilon(subject.concept, questions, models, options.seed, store, tell)
+    probe = probe_identifier(models, subject.concept, questions, options.seed, store)
+    identifier = score.score_identifier(probe, options.seed)
     by_extractor: dict[str, dict[str, Any]] = {}
     for number, extractor in enumerate(extractors):
         tell(f"looking with {extractor.name}", number, len(extractors))
@@ -175,18 +193,10 @@ def _measure(
     return ConceptPage(subject=subject, questions=questions, row=row, drawn=drawn, store=store)
 
 
-def _draw(
-    subject: Subject,
-    adapter: Adapter,
-    questions: Questions,
-    models: ModelPair,
-    options: Options,
-    store: Path,
-    tell: Tell,
+def draw_planned(
+    planned: Sequence[Shot], models: ModelPair, how: Sampling, store: Path, tell: Tell
 ) -> Drawn:
-    """Step 1: every picture."""
-    how = _sampling(options, questions)
-    planned = planned_shots(subject.concept, adapter, questions, options.num_images, options.seed)
+    """Step 1: every picture that is planned and not there."""
     drawn = Drawn([(picture_key(shot, models.keys[shot.model], how), shot) for shot in planned])
     done = sum(picture_path(store, key).is_file() for key, _ in drawn.shots)
     if done < len(planned):
@@ -195,26 +205,19 @@ def _draw(
     for _ in draw(sorted(drawn.shots, key=lambda item: item[1].model), models, how, store):
         done += 1
         tell("drawing", done, len(planned))
-    write_manifest(store / f"pictures-{subject.concept.name}.jsonl", drawn.shots)
     return drawn
 
 
-def _probe(
-    subject: Subject,
-    questions: Questions,
-    models: ModelPair,
-    seed: int,
-    store: Path,
-    tell: Tell,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Step 1, without pictures: epsilon-drift by pool, and the identifier's numbers."""
-    pools = epsilon_pools(subject.concept, questions, _EPSILON_PROMPTS)
+def measure_epsilon(
+    concept: Concept, questions: Questions, models: ModelPair, seed: int, store: Path, tell: Tell
+) -> dict[str, Any]:
+    """Epsilon-drift by pool; needs no pictures of the tuned model."""
+    pools = epsilon_pools(concept, questions, _EPSILON_PROMPTS)
     probes: dict[str, Any] = {}
     for number, (pool, prompts) in enumerate(pools.items()):
         tell(f"drift of {pool} prompts", number, len(pools))
         probes[pool] = probe_epsilon(models, prompts, seed, store)
-    identifier = probe_identifier(models, subject.concept, questions, seed, store)
-    return score.score_epsilon(probes, seed), score.score_identifier(identifier, seed)
+    return score.score_epsilon(probes, seed)
 
 
 def _look(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone, find, load, screen
+from textreg.evaluate.epsilon_drift import EpsilonDrift
 from textreg.evaluate.shots import ModelName
 from textreg.evaluate.store import digest, files_digest
 from textreg.sampling import PictureModel
@@ -38,6 +40,7 @@ class Base:
         ]
         self.key = digest(weights, precision, gpu)
         self._backbone: Backbone | None = None
+        self._epsilon: dict[tuple[tuple[str, ...], int, int], EpsilonDrift] = {}
 
     @property
     def side(self) -> int:
@@ -56,6 +59,16 @@ class Base:
             )
         return self._backbone
 
+    def epsilon(self, prompts: Sequence[str], num_timesteps: int, seed: int) -> EpsilonDrift:
+        """The base's side of epsilon-drift; computed once, whatever is compared with it."""
+        key = (tuple(prompts), num_timesteps, seed)
+        if key not in self._epsilon:
+            model = PictureModel(self.backbone)
+            self._epsilon[key] = EpsilonDrift(
+                model, prompts, num_timesteps=num_timesteps, seed=seed
+            )
+        return self._epsilon[key]
+
 
 class ModelPair:
     """The base, and the base with one concept."""
@@ -65,7 +78,7 @@ class ModelPair:
             "base": base.key,
             "tuned": digest(base.key, files_digest(files)),
         }
-        self._base, self._adapter = base, adapter
+        self.base, self._adapter = base, adapter
         self._models: dict[ModelName, PictureModel] = {}
 
     def __call__(self, name: ModelName) -> PictureModel:
@@ -76,5 +89,5 @@ class ModelPair:
         """
         if name not in self._models:
             adapter = self._adapter if name == "tuned" else None
-            self._models[name] = PictureModel(self._base.backbone, adapter)
+            self._models[name] = PictureModel(self.base.backbone, adapter)
         return self._models[name]

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from textreg.config import Concept
-from textreg.evaluate.epsilon_drift import EpsilonDrift
 from textreg.evaluate.identifier_drift import leakage, text_drift
 from textreg.evaluate.model_pair import ModelPair
 from textreg.evaluate.questions import Questions
@@ -53,9 +52,7 @@ def probe_epsilon(
         # A few prompts at a time: what is kept of them is their predictions at all timesteps.
         for start in range(0, len(prompts), 8):
             part = prompts[start : start + 8]
-            drift = EpsilonDrift(
-                models("base"), part, num_timesteps=TIMESTEPS, seed=seed + 1000 + start
-            )
+            drift = models.base.epsilon(part, TIMESTEPS, seed + 1000 + start)
             tuned += drift.each(models("tuned")).tolist()
             effect += drift.prompt_effect().tolist()
         return {"drift": tuned, "prompt_effect": effect}

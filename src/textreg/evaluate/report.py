@@ -109,7 +109,7 @@ def _concept(
         "noun": concept.noun,
         "verdict": verdict(row),
         "answers": answers(row),
-        "photos": [_embed(square(read_picture(p.path)), 160) for p in page.subject.photos],
+        "photos": [embed(square(read_picture(p.path)), 160) for p in page.subject.photos],
         "class": [_strip(page, model, "class") for model in ("base", "tuned")],
         "concept": _strip(page, "tuned", "concept"),
         "edits": _edits(page),
@@ -163,12 +163,12 @@ def _pictures(
     pictures: list[dict[str, Any]] = []
     for key, shot in shots:
         with Image.open(picture_path(page.store, key)) as image:
-            url = _embed(image.convert("RGB"), _SIDE)
+            url = embed(image.convert("RGB"), _SIDE)
         pictures.append({"url": url, "prompt": shot.prompt, "seed": shot.seed})
     return {"model": model, "pictures": pictures}
 
 
-def _embed(image: Image.Image, most: int) -> str:
+def embed(image: Image.Image, most: int) -> str:
     """A picture as a data URL, no larger than the page needs."""
     buffer, kind = io.BytesIO(), "png"
     if max(image.size) > most:

@@ -56,7 +56,7 @@ def score_features(
 ) -> dict[str, Any]:
     """Fidelity, editability and sampled drift, as one extractor sees them."""
     return {
-        "fidelity": _fidelity(seen, seed),
+        "fidelity": fidelity(seen, seed),
         "editability": _editability(seen, edits, seed),
         "class": _sampled_drift(seen, seed)
         | _judged(seen, "class", [noun], seed)
@@ -120,7 +120,7 @@ def _mean(values: Tensor, seed: int, purpose: str) -> Measured:
     return measured(weighted_mean(values, resamples(len(values), seed, purpose)))
 
 
-def _fidelity(seen: Seen, seed: int) -> dict[str, Any]:
+def fidelity(seen: Seen, seed: int) -> dict[str, Any]:
     """Mean cosine of concept pictures and photos, against that of the base's class pictures.
 
     `photos`: of the photos among themselves, which is about the most that can be had.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textreg.adapter.diffusers_files import EMBEDDING_FILE, LORA_FILE
+from textreg.adapter.diffusers_files import EMBEDDING_FILE, GATED_LORA_FILE, LORA_FILE
 from textreg.concept import Picture, inspect_folder
 from textreg.config import Concept, Run
 from textreg.errors import UserError
@@ -29,7 +29,7 @@ class Subject:
     @property
     def files(self) -> list[Path]:
         """The adapter's files."""
-        return [self.folder / EMBEDDING_FILE, self.folder / LORA_FILE]
+        return [self.folder / EMBEDDING_FILE, edit_file(self.folder)]
 
     def metrics(self) -> list[dict[str, Any]]:
         """The concept's lines of metrics.jsonl."""
@@ -37,6 +37,12 @@ class Subject:
         lines = path.read_text().splitlines() if path.is_file() else []
         found = [json.loads(line) for line in lines]
         return [line for line in found if line["concept"] == self.concept.name]
+
+
+def edit_file(folder: Path) -> Path:
+    """An adapter's file of the edit; a gated one has another name."""
+    gated = folder / GATED_LORA_FILE
+    return gated if gated.is_file() else folder / LORA_FILE
 
 
 def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
@@ -60,7 +66,7 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
         place = RunFolder(run).concept_folder(concept.name)
         if folder not in (home, place):
             continue
-        missing = [n for n in (EMBEDDING_FILE, LORA_FILE) if not (place / n).is_file()]
+        missing = [f.name for f in (place / EMBEDDING_FILE, edit_file(place)) if not f.is_file()]
         if missing:
             raise UserError(f"{place}: this run is not finished, it has no {missing[0]} yet")
         wanted = record.get("pictures", {}).get(concept.name, [])
