@@ -1,0 +1,153 @@
+"""Every run of a comparison and its place: cells/CONCEPT/seed-S/PRIOR, and the word they share.
+
+    cells/cat/seed-0/word                 stage 1 alone, once a concept and seed
+    cells/cat/seed-0/textreg              stage 2 from that word
+    cells/cat/seed-0/textreg-210-steps    the same, as long as the reference takes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import textreg.priors as priors
+from textreg.adapter.diffusers_files import EMBEDDING_FILE
+from textreg.compare.variants import Variant
+from textreg.config import Run
+from textreg.errors import UserError
+from textreg.run_folder import RunFolder
+from textreg.settings import build_run
+from textreg.trainer import check_pictures
+
+SHARES = (0.125, 0.25, 0.5)
+"""Where, in shares of stage 2, a curve has its points before the last."""
+_OURS = {"cells", "class_pictures", "evaluation", "equal_time.json"}
+_OURS |= {"compare.json", "compare.html", "pareto.png"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One prior on one concept with one seed."""
+
+    variant: Variant
+    word: Run
+    """Stage 1, shared by all priors."""
+    run: Run
+
+    @property
+    def curve_steps(self) -> list[int]:
+        """Steps of stage 2 at which the concept is kept, without the first and the last."""
+        steps = self.run.tuning.steps
+        return sorted({round(share * steps) for share in SHARES} - {0, steps})
+
+    def kept(self, step: int) -> Path:
+        """Where the concept of a step is kept."""
+        return self.run.out / "states" / f"{step:07}"
+
+
+def plan_cells(
+    flags: dict[str, Any],
+    variants: Sequence[Variant],
+    seeds: int,
+    out: Path,
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+) -> list[Cell]:
+    """All cells at equal steps, checked; by concept, then seed, then prior.
+
+    Args:
+        flags: settings that all share, as in `build_run`; "concepts" holds one entry a concept.
+        variants: the priors, the reference first.
+        seeds: how many, counted on from the settings' own.
+        out: the comparison's folder.
+        preset: as in `build_run`.
+        file: as in `build_run`.
+
+    Raises:
+        UserError: a setting that cannot be, pictures that are not usable, or a folder that holds
+            something else.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds is {seeds}; it must be at least 1")
+    names = [Path(concept["images"]).name for concept in flags["concepts"]]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"two concepts share the folder name {twice[0]!r}; each needs its own")
+    if out.is_dir() and (others := sorted({p.name for p in out.iterdir()} - _OURS)):
+        raise UserError(f"--out {out}: is no comparison's folder ({others[0]}); choose another")
+    first = build_run(flags | {"out": out}, preset=preset, file=file)
+    if first.inversion.steps == 0 or first.tuning.steps == 0:
+        raise UserError("--inversion-steps and --tuning-steps must both be at least 1 to compare")
+    cells = [
+        _cell(flags | {"concepts": [concept], "seed": first.seed + n}, variant, out, preset, file)
+        for concept in flags["concepts"]
+        for n in range(seeds)
+        for variant in variants
+    ]
+    refuse_other_runs([cell.word for cell in cells] + [cell.run for cell in cells])
+    return cells
+
+
+def _cell(
+    flags: dict[str, Any], variant: Variant, out: Path, preset: str | None, file: Path | None
+) -> Cell:
+    common = build_run(flags | {"out": out}, preset=preset, file=file)
+    home = out / "cells" / common.concepts[0].name / f"seed-{common.seed}"
+    word = replace(
+        common,
+        out=home / "word",
+        prior="none",
+        tuning=replace(common.tuning, steps=0),
+        card_pictures=0,
+    )
+    own = build_run(flags | {"out": out} | variant.settings, preset=preset, file=file)
+    inversion = replace(own.inversion, steps=0, embedding=word.out / EMBEDDING_FILE)
+    run = replace(own, out=home / variant.folder, inversion=inversion, card_pictures=0)
+    return Cell(variant=variant, word=word, run=with_shared_class_pictures(run, out))
+
+
+def with_shared_class_pictures(run: Run, out: Path) -> Run:
+    """The run with the comparison's class pictures of its concept, if it would draw its own."""
+    settings = run.class_images
+    if "class-images" not in priors.split(run.prior) or settings.folder is not None:
+        return run
+    kind = f"{settings.count}-{settings.steps}-{settings.guidance:g}"
+    folder = out / "class_pictures" / kind / "class_images" / run.concepts[0].name
+    return replace(run, class_images=replace(settings, folder=folder))
+
+
+def for_steps(cell: Cell, steps: int) -> Cell:
+    """The same cell with another number of steps of stage 2, in a folder of its own."""
+    if steps == cell.run.tuning.steps:
+        return cell
+    out = cell.run.out.with_name(f"{cell.run.out.name}-{steps}-steps")
+    run = replace(cell.run, out=out, tuning=replace(cell.run.tuning, steps=steps))
+    return replace(cell, run=run)
+
+
+def refuse_other_runs(runs: Sequence[Run]) -> None:
+    """Refuse, before anything slow, what no run may be trained on or into.
+
+    Raises:
+        UserError: names the folder and what differs.
+    """
+    seen: dict[Path, list[str]] = {}
+    for run in {run.out: run for run in runs}.values():
+        (concept,) = run.concepts
+        if concept.images not in seen:
+            alone = replace(run, prior="none", inversion=replace(run.inversion, steps=1))
+            seen[concept.images] = [p.sha256 for p in check_pictures(alone)[0].pictures]
+        RunFolder(run).refuse_another({concept.name: seen[concept.images]})
+
+
+def by_place(cells: Sequence[Cell]) -> Iterator[tuple[str, int, list[Cell]]]:
+    """The cells of each concept and seed."""
+    places = dict.fromkeys((cell.run.concepts[0].name, cell.run.seed) for cell in cells)
+    for name, seed in places:
+        yield (
+            name,
+            seed,
+            [c for c in cells if (c.run.concepts[0].name, c.run.seed) == (name, seed)],
+        )

@@ -1,0 +1,118 @@
+"""What is compared: priors, each with settings of its own. Imports no torch.
+
+    none,textreg,textreg:textreg.hard=true,textreg.edit_weight=0.001     at the shell
+
+    none: {}                                                             in a YAML file
+    hard: {prior: textreg, textreg: {hard: true, edit_weight: 0.001}}
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import textreg.priors as priors
+from textreg.errors import UserError
+
+_SHARED = (
+    "concepts base revision out seed images inversion device dtype save_steps card_pictures "
+    "tuning.steps"
+).split()
+"""Settings that must be the same for all, or there is nothing to compare."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """One of the priors, with its settings."""
+
+    label: str
+    """What table and plot call it."""
+    settings: dict[str, Any]
+    """By dotted key; "prior" is always among them."""
+
+    @property
+    def folder(self) -> str:
+        """The label as a folder's name."""
+        return re.sub(r"[^A-Za-z0-9.+=_-]+", "_", self.label)
+
+
+def variants_of(text: str) -> tuple[Variant, ...]:
+    """The variants that `--priors` names, the reference first.
+
+    Args:
+        text: words joined by commas, or the name of a .yaml file.
+
+    Raises:
+        UserError: an unknown prior, a setting that all share, or a name given twice.
+    """
+    is_file = text.endswith((".yaml", ".yml"))
+    found = _from_file(Path(text)) if is_file else _from_words(text)
+    if len(found) < 2:
+        raise UserError(f"--priors {text}: names {len(found)}; a comparison needs at least 2")
+    for variant in found:
+        _refuse_unfit(variant)
+    folders = [variant.folder for variant in found]
+    for variant in found:
+        if folders.count(variant.folder) > 1 or variant.folder == "word":
+            raise UserError(f"--priors: {variant.label!r} is given twice, or is no usable name")
+    return tuple(found)
+
+
+def _from_words(text: str) -> list[Variant]:
+    entries: list[str] = []
+    for piece in text.split(","):
+        # "textreg.edit_weight=0.001" goes on with the variant before it.
+        if entries and "=" in piece and ":" not in piece.split("=")[0]:
+            entries[-1] += f",{piece}"
+        else:
+            entries.append(piece)
+    found: list[Variant] = []
+    for entry in entries:
+        prior, _, rest = entry.partition(":")
+        settings: dict[str, Any] = {"prior": prior}
+        for item in rest.split(",") if rest else []:
+            key, equals, value = item.partition("=")
+            if not key or not equals:
+                raise UserError(f"--priors: {item!r} of {entry!r} must be like textreg.hard=true")
+            settings[key] = yaml.safe_load(value)
+        found.append(Variant(label=entry, settings=settings))
+    return found
+
+
+def _from_file(path: Path) -> list[Variant]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--priors {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"--priors {path}: not readable as YAML: {first}") from None
+    if not isinstance(data, dict) or not all(
+        isinstance(value, dict | None) for value in data.values()
+    ):
+        raise UserError(f"--priors {path}: must hold names with settings, like 'none: {{}}'")
+    found: list[Variant] = []
+    for label, given in data.items():
+        settings: dict[str, Any] = {"prior": str(label)}
+        for key, value in (given or {}).items():
+            inner = value.items() if isinstance(value, dict) else [(None, value)]
+            settings |= {f"{key}.{k}" if k is not None else str(key): v for k, v in inner}
+        found.append(Variant(label=str(label), settings=settings))
+    return found
+
+
+def _refuse_unfit(variant: Variant) -> None:
+    try:
+        priors.split(str(variant.settings["prior"]))
+    except UserError as error:
+        raise UserError(str(error).replace("--prior ", "--priors: ", 1)) from None
+    for key in variant.settings:
+        if key in _SHARED or key.split(".")[0] in _SHARED:
+            raise UserError(
+                f"--priors: {variant.label} sets {key}, which all share; set it in --config or by "
+                "its flag"
+            )
