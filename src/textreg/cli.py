@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from textreg.errors import UserError
 from textreg.parser import RUN_FLAGS, parser
@@ -16,12 +17,16 @@ def train(arguments: argparse.Namespace) -> int:
     """Learn concepts."""
     from textreg.commands.train import train_command
 
-    flags = {
-        key: value
+    return train_command(arguments, _run_flags(arguments))
+
+
+def _run_flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings of a run that were given, by dotted key."""
+    given = {
+        key: getattr(arguments, flag[2:].replace("-", "_"), None)
         for flag, (key, _) in RUN_FLAGS.items()
-        if (value := getattr(arguments, flag[2:].replace("-", "_"))) is not None
     }
-    return train_command(arguments, flags)
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def sample(arguments: argparse.Namespace) -> int:
@@ -50,6 +55,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from textreg.commands.evaluate import evaluate_command
 
     return evaluate_command(arguments)
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Compare priors."""
+    from textreg.commands.compare import compare_command
+
+    return compare_command(arguments, _run_flags(arguments))
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -93,6 +105,7 @@ _VERBS = {
     "export": export,
     "import": import_,
     "evaluate": evaluate,
+    "compare": compare,
     "check": check,
     "demo": demo,
     "toyland": toyland,

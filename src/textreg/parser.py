@@ -64,6 +64,14 @@ def parser() -> NearestParser:
     _evaluate_flags(
         verbs.add_parser("evaluate", help="measure what training did to the base, with a report")
     )
+    _compare_flags(
+        verbs.add_parser(
+            "compare",
+            help="priors x concepts x seeds: one table, one plot of fidelity against drift",
+            epilog="The same command again goes on where it stopped. docs/compare.md says what is "
+            "equal, and how it is tested.",
+        )
+    )
     check = verbs.add_parser("check", help="list concepts in a folder, and what is wrong with them")
     check.add_argument(
         "folder", type=Path, metavar="DIR", help="one concept's folder, or a folder of them"
@@ -209,6 +217,56 @@ def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--batch-size", type=whole_number, metavar="N")
     for flag in ("--base", "--device", "--dtype"):
         verb.add_argument(flag, **RUN_FLAGS[flag][1])
+
+
+def _compare_flags(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGES",
+        help="folder with a concept's pictures; several are several concepts",
+    )
+    verb.add_argument("--noun", metavar="WORD", help="class noun, like cat")
+    verb.add_argument("--identifier", metavar="WORD", help='the new word (default "<krk1>")')
+    verb.add_argument("--property", choices=["object", "style"], help="what is learned")
+    verb.add_argument(
+        "--priors",
+        default="none,class-images,weight-decay,textreg",
+        metavar="NAME[:KEY=VALUE][,...]|FILE.yaml",
+        help="the reference first; like none,textreg,textreg:textreg.hard=true "
+        "(default none,class-images,weight-decay,textreg)",
+    )
+    verb.add_argument(
+        "--seeds", type=whole_number, default=3, metavar="N", help="counted from --seed (default 3)"
+    )
+    verb.add_argument(
+        "--equal",
+        choices=["steps", "time", "both"],
+        default="both",
+        help="what all get as much of: steps, or the time that the reference takes (default both)",
+    )
+    verb.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="DIR")
+    verb.add_argument(
+        "--num-images",
+        type=whole_number,
+        metavar="N",
+        help="pictures a prompt pool and model (default 16)",
+    )
+    verb.add_argument(
+        "--features",
+        action="append",
+        metavar="judge|clip:FOLDER|dinov2:FOLDER",
+        help="what looks at the pictures; may be given several times (default judge)",
+    )
+    verb.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="YAML: neighbours, general, edits"
+    )
+    verb.add_argument("--preset", metavar="NAME", help="as in textreg train")
+    verb.add_argument("--config", type=Path, metavar="FILE", help="YAML with settings of all runs")
+    for flag, (_, options) in RUN_FLAGS.items():
+        if flag != "--prior":
+            verb.add_argument(flag, **options)
 
 
 def _toyland_flags(verb: argparse.ArgumentParser) -> None:

@@ -1,8 +1,8 @@
 """Every run of a comparison and its place: cells/CONCEPT/seed-S/PRIOR, and the word they share.
 
-    cells/cat/seed-0/word                 stage 1 alone, once a concept and seed
-    cells/cat/seed-0/textreg              stage 2 from that word
-    cells/cat/seed-0/textreg-210-steps    the same, as long as the reference takes
+cells/cat/seed-0/word                 stage 1 alone, once a concept and seed
+cells/cat/seed-0/textreg              stage 2 from that word
+cells/cat/seed-0/textreg-210-steps    the same, as long as the reference takes
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def _cell(
         card_pictures=0,
     )
     own = build_run(flags | {"out": out} | variant.settings, preset=preset, file=file)
+    priors.prior_of(own)
     inversion = replace(own.inversion, steps=0, embedding=word.out / EMBEDDING_FILE)
     run = replace(own, out=home / variant.folder, inversion=inversion, card_pictures=0)
     return Cell(variant=variant, word=word, run=with_shared_class_pictures(run, out))

@@ -1,9 +1,9 @@
 """What is compared: priors, each with settings of its own. Imports no torch.
 
-    none,textreg,textreg:textreg.hard=true,textreg.edit_weight=0.001     at the shell
+none,textreg,textreg:textreg.hard=true,textreg.edit_weight=0.001     at the shell
 
-    none: {}                                                             in a YAML file
-    hard: {prior: textreg, textreg: {hard: true, edit_weight: 0.001}}
+none: {}                                                             in a YAML file
+hard: {prior: textreg, textreg: {hard: true, edit_weight: 0.001}}
 """
 
 from __future__ import annotations

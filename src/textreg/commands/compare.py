@@ -1,0 +1,106 @@
+"""`textreg compare`: flags to a comparison, progress and the table to the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from textreg.compare.variants import variants_of
+from textreg.interrupt import STOPPED, StopFlag, stop_flag
+
+
+def compare_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
+    """Compare priors, or go on comparing; returns the exit code."""
+    from textreg.commands.train import concepts_of, resume_command
+
+    variants = variants_of(arguments.priors)
+    flags["concepts"] = concepts_of(arguments)
+    if len(flags["concepts"]) > 1:
+        # Each is a run of its own, whoever else is compared; so is its word.
+        for concept in flags["concepts"]:
+            concept.pop("identifier", None)
+    with stop_flag() as stop:
+        content = _compare(arguments, flags, variants, stop)
+    if content is None:
+        print(f"stopped; to go on: {resume_command()}", file=sys.stderr)
+        return STOPPED
+    _print_tables(content, arguments.out)
+    return 0
+
+
+def _compare(
+    arguments: argparse.Namespace, flags: dict[str, Any], variants: Any, stop: StopFlag
+) -> dict[str, Any] | None:
+    from textreg.commands.evaluate import extractor_of
+    from textreg.commands.progress import new_progress
+    from textreg.compare.comparison import NUM_IMAGES, Comparison, Watch, compare
+    from textreg.evaluate import Options
+
+    words = arguments.features or ["judge"]
+    extractors = [extractor_of(word, arguments.device or "auto") for word in words]
+    with new_progress() as progress:
+        task = progress.add_task("loading", total=1, note="")
+
+        def on_step(run: Any, done: int) -> bool:
+            stop.immediate = False
+            name = _place(arguments.out, run.out)
+            progress.update(
+                task, description="learning", completed=done, total=run.total_steps, note=name
+            )
+            return stop.is_set()
+
+        def measuring(folder: Path) -> None:
+            stop.immediate = True
+            if stop.is_set():
+                raise KeyboardInterrupt
+            progress.update(task, note=_place(arguments.out, folder))
+
+        return compare(
+            Comparison(
+                flags=flags,
+                variants=variants,
+                out=arguments.out,
+                seeds=arguments.seeds,
+                equal=arguments.equal,
+                preset=arguments.preset,
+                file=arguments.config,
+            ),
+            extractors,
+            Options(num_images=arguments.num_images or NUM_IMAGES, prompts=arguments.prompts),
+            Watch(
+                step=on_step,
+                measuring=measuring,
+                tell=lambda step, done, total: progress.update(
+                    task, description=step, completed=done, total=total
+                ),
+            ),
+        )
+
+
+def _place(out: Path, folder: Path) -> str:
+    return str(folder.relative_to(out / "cells"))
+
+
+def _print_tables(content: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from textreg.compare.table import table
+
+    console = Console()
+    for kind in ("steps", "time"):
+        if kind not in content["summary"]:
+            continue
+        header, *lines = table(content["summary"], kind)
+        shown = Table(title=f"at equal {kind}, against {content['summary']['reference']}")
+        for word in header:
+            shown.add_column(word)
+        for line in lines:
+            shown.add_row(*(word.replace("[", r"\[") for word in line))
+        console.print(shown)
+    for line in content["left_out"]:
+        print(f"left out: {line}")
+    print("more, less, equal: than the reference; ?: undecided")
+    print(out / "compare.html")

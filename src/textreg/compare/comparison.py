@@ -1,0 +1,256 @@
+"""`textreg compare`: train every cell, measure every state, write one table and one plot.
+
+Each cell is an ordinary run; the same call goes on where it was stopped and makes nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from textreg.compare.cell_training import train_cell
+from textreg.compare.cells import Cell, by_place, for_steps, plan_cells, refuse_other_runs
+from textreg.compare.curve_point import curve_point, point_of
+from textreg.compare.equal_time import equal_time
+from textreg.compare.page import refuse_foreign, write_comparison
+from textreg.compare.summary import curves, summarise
+from textreg.compare.variants import Variant
+from textreg.config import Run
+from textreg.errors import UserError
+from textreg.evaluate.evaluation import Options, measure, sampling_of
+from textreg.evaluate.features import Extractor, refuse_unfit
+from textreg.evaluate.model_pair import Base
+from textreg.evaluate.questions import Questions, questions_for
+from textreg.evaluate.report import ConceptPage
+from textreg.evaluate.score import too_few
+from textreg.evaluate.subjects import subjects_of
+from textreg.run_folder import environment
+
+Equal = Literal["steps", "time", "both"]
+NUM_IMAGES = 16
+"""Pictures a pool and model: half of evaluate's, since there are many cells to average."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """What is compared, and where that goes."""
+
+    flags: dict[str, Any]
+    """Settings that all share, by dotted key; "concepts" holds one entry a concept."""
+    variants: tuple[Variant, ...]
+    """The priors, the reference first."""
+    out: Path
+    seeds: int = 3
+    """Seeds a concept and prior, counted on from the settings' own."""
+    equal: Equal = "both"
+    """Compare at equal steps, at equal time, or both."""
+    preset: str | None = None
+    file: Path | None = None
+    """YAML with settings that all share."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watch:
+    """What a caller may want to know, and say, while it takes long."""
+
+    step: Callable[[Run, int], bool] = lambda run, done: False
+    """Told (run, steps done in it); returning True stops."""
+    measuring: Callable[[Path], object] = lambda folder: None
+    """Told which state is measured now; from here on an interrupt loses nothing."""
+    tell: Callable[[str, int, int], object] = lambda step, done, total: None
+    """As `evaluate`'s."""
+
+
+def compare(
+    comparison: Comparison,
+    extractors: Sequence[Extractor],
+    options: Options | None = None,
+    watch: Watch | None = None,
+) -> dict[str, Any] | None:
+    """Train, measure and compare; write compare.json, compare.html and pareto.png.
+
+    Args:
+        comparison: what is compared.
+        extractors: as in `evaluate`.
+        options: as in `evaluate`; its places are not used.
+        watch: told how far it is.
+
+    Returns:
+        The content of compare.json; none if it was stopped. The same call then goes on.
+
+    Raises:
+        UserError: anything that cannot work, before anything slow.
+    """
+    options, watch = options or Options(num_images=NUM_IMAGES), watch or Watch()
+    out = comparison.out
+    if options.num_images < 2:
+        raise UserError(f"--num-images is {options.num_images}; compare needs at least 2")
+    refuse_foreign(out)
+    cells = plan_cells(
+        comparison.flags,
+        comparison.variants,
+        comparison.seeds,
+        out,
+        preset=comparison.preset,
+        file=comparison.file,
+    )
+    run = cells[0].run
+    base = Base(run.base, run.revision, run.device, run.dtype)
+    asked = shared_questions(cells, base, options)
+    for extractor in extractors:
+        edits = [edit for questions in asked.values() for edit in questions.edits]
+        refuse_unfit(extractor, base.side, edits)
+    for cell in cells:
+        if not train_cell(cell, lambda: base.backbone, out, watch.step):
+            return None
+    in_time = _cells_in_time(comparison, cells)
+    for cell in in_time:
+        if not train_cell(cell, lambda: base.backbone, out, watch.step):
+            return None
+    pages = _measure_all(comparison, cells, in_time, asked, base, extractors, options, watch)
+    points = [
+        point
+        for name, _, some in by_place(cells)
+        for point in _points(some, asked[name], pages, base, extractors[0], options, watch, out)
+    ]
+    content = _content(comparison, cells, in_time, pages, points, extractors, options)
+    how = sampling_of(options, next(iter(asked.values())))
+    content["settings"] |= {"steps": how.steps, "guidance": how.guidance, "sampler": how.sampler}
+    content["settings"]["base_sha256"] = base.key
+    left_out = {line for questions in asked.values() for line in questions.left_out}
+    content["left_out"] = too_few(options.num_images) + [
+        f"edit that training used: {prompt}" for prompt in sorted(left_out)
+    ]
+    return write_comparison(out, content, cells, pages)
+
+
+def shared_questions(cells: Sequence[Cell], base: Base, options: Options) -> dict[str, Questions]:
+    """By concept: what all priors are asked, so without any edit that any of them trained on."""
+    found: dict[str, Questions] = {}
+    for cell in cells:
+        concept = cell.run.concepts[0]
+        own = questions_for(concept, cell.run.textreg, base.folder, options.prompts)
+        before = found.get(concept.name, own)
+        edits = tuple(edit for edit in before.edits if edit in own.edits)
+        if not edits:
+            raise UserError(
+                "--priors: together they train on every edit, none is left to test with; give "
+                "others with --prompts"
+            )
+        left_out = tuple(dict.fromkeys(before.left_out + own.left_out))
+        found[concept.name] = replace(own, edits=edits, left_out=left_out)
+    return found
+
+
+def _cells_in_time(comparison: Comparison, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells at equal time; where the steps are the same, so is the cell."""
+    if comparison.equal == "steps":
+        return []
+    steps = equal_time(cells, comparison.out / "equal_time.json")
+    found = [for_steps(cell, steps[cell.variant.label]["steps"]) for cell in cells]
+    refuse_other_runs([cell.run for cell in found])
+    return found
+
+
+def _measure_all(
+    comparison: Comparison,
+    cells: Sequence[Cell],
+    in_time: Sequence[Cell],
+    asked: dict[str, Questions],
+    base: Base,
+    extractors: Sequence[Extractor],
+    options: Options,
+    watch: Watch,
+) -> dict[Path, ConceptPage]:
+    """What `evaluate` measures, by the folder of each run; base and features are shared."""
+    pages: dict[Path, ConceptPage] = {}
+    for cell in [*cells, *in_time]:
+        if cell.run.out in pages:
+            continue
+        watch.measuring(cell.run.out)
+        (subject,) = subjects_of(cell.run.out)
+        store = comparison.out / "evaluation"
+        questions = asked[subject.concept.name]
+        page = measure(subject, questions, base, extractors, options, store, watch.tell)
+        pages[cell.run.out] = page
+    return pages
+
+
+def _points(
+    cells: Sequence[Cell],
+    questions: Questions,
+    pages: dict[Path, ConceptPage],
+    base: Base,
+    extractor: Extractor,
+    options: Options,
+    watch: Watch,
+    out: Path,
+) -> list[dict[str, Any]]:
+    """The curve of each prior for one concept and seed, from the word they share to the end."""
+    store = out / "evaluation"
+    watch.measuring(cells[0].word.out)
+    (word,) = subjects_of(cells[0].word.out)
+    start = curve_point(word, questions, base, extractor, options, store, watch.tell)
+    points: list[dict[str, Any]] = []
+    for cell in cells:
+        page = pages[cell.run.out]
+        line = {0: start}
+        for step in cell.curve_steps:
+            watch.measuring(cell.kept(step))
+            state = replace(page.subject, folder=cell.kept(step))
+            line[step] = curve_point(state, questions, base, extractor, options, store, watch.tell)
+        line[cell.run.tuning.steps] = point_of(page.row)
+        where = {"concept": page.subject.concept.name, "seed": cell.run.seed}
+        points += [
+            {"prior": cell.variant.label, **where, "step": step, **point}
+            for step, point in line.items()
+        ]
+    return points
+
+
+def _content(
+    comparison: Comparison,
+    cells: Sequence[Cell],
+    in_time: Sequence[Cell],
+    pages: dict[Path, ConceptPage],
+    points: Sequence[dict[str, Any]],
+    extractors: Sequence[Extractor],
+    options: Options,
+) -> dict[str, Any]:
+    """compare.json; its rows are report.json's, with the variant's label as prior."""
+    kinds = {"steps": cells if comparison.equal != "time" else [], "time": in_time}
+    rows: dict[Path, dict[str, Any]] = {}
+    for kind, some in kinds.items():
+        for cell in some:
+            row = rows.setdefault(
+                cell.run.out,
+                {k: v for k, v in pages[cell.run.out].row.items() if k != "by_features"}
+                | {"prior": cell.variant.label, "equal": []},
+            )
+            row["equal"].append(kind)
+    reference = comparison.variants[0].label
+    run = cells[0].run
+    return {
+        "base": Path(run.base).name if Path(run.base).is_dir() else run.base,
+        "rows": list(rows.values()),
+        "summary": {"reference": reference}
+        | {
+            kind: summarise([row for row in rows.values() if kind in row["equal"]], reference)
+            for kind, some in kinds.items()
+            if some
+        },
+        "curves": curves(points),
+        "points": list(points),
+        "priors": {variant.label: variant.settings for variant in comparison.variants},
+        "features": [{"name": e.name, "sha256": e.digest} for e in extractors],
+        "settings": {
+            "num_images": options.num_images,
+            "seed": options.seed,
+            "seeds": comparison.seeds,
+            "tuning_steps": run.tuning.steps,
+            "equal": comparison.equal,
+        },
+        "environment": environment(),
+    }
