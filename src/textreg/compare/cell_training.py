@@ -8,13 +8,29 @@ from pathlib import Path
 from textreg.backbone import Backbone
 from textreg.class_pictures import draw
 from textreg.compare.cells import Cell
+from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.learning import write_cards
+from textreg.priors import prior_of
 from textreg.run_folder import RunFolder
 from textreg.trainer import trainings
 
 OnStep = Callable[[Run, int], bool]
 """Told (run, steps done in it); returning True stops after that step."""
+
+
+def refuse_unfit_priors(cells: Sequence[Cell], backbone: Callable[[], Backbone]) -> None:
+    """Refuse a prior that this base cannot do, before the first step of any.
+
+    Raises:
+        UserError: says what the base lacks.
+    """
+    for cell in cells:
+        if cell.run.seed == cells[0].run.seed and not RunFolder(cell.run).finished:
+            with_noun = not cell.run.inversion.initialise_with_noun
+            concept = cell.run.concepts[0]
+            texts = ConceptTexts.of(concept, backbone(), noun_in_prompts=with_noun)
+            prior_of(cell.run).check([texts])
 
 
 def train_cell(cell: Cell, backbone: Callable[[], Backbone], out: Path, on_step: OnStep) -> bool:

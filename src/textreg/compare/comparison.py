@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from textreg.compare.cell_training import train_cell
+from textreg.backbone import Backbone
+from textreg.compare.cell_training import refuse_unfit_priors, train_cell
 from textreg.compare.cells import Cell, by_place, for_steps, plan_cells, refuse_other_runs
 from textreg.compare.curve_point import curve_point, point_of
 from textreg.compare.equal_time import equal_time
@@ -102,13 +103,16 @@ def compare(
     for extractor in extractors:
         edits = [edit for questions in asked.values() for edit in questions.edits]
         refuse_unfit(extractor, base.side, edits)
-    for cell in cells:
-        if not train_cell(cell, lambda: base.backbone, out, watch.step):
-            return None
+
+    def backbone() -> Backbone:
+        return base.backbone  # loaded only if something is left to do
+
+    refuse_unfit_priors(cells, backbone)
+    if not all(train_cell(cell, backbone, out, watch.step) for cell in cells):
+        return None
     in_time = _cells_in_time(comparison, cells)
-    for cell in in_time:
-        if not train_cell(cell, lambda: base.backbone, out, watch.step):
-            return None
+    if not all(train_cell(cell, backbone, out, watch.step) for cell in in_time):
+        return None
     pages = _measure_all(comparison, cells, in_time, asked, base, extractors, options, watch)
     points = [
         point

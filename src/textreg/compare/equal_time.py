@@ -1,6 +1,6 @@
 """How many steps each prior gets in the time that the reference takes (docs/compare.md).
 
-    steps = floor(N s_reference / s_prior),    s: median seconds of a step of stage 2, over all cells
+    steps = floor(N s_reference / s_prior),   s: median seconds of a step of stage 2
 
 never more than N, and N itself where the two differ by less than the clock's own scatter.
 """

@@ -19,9 +19,9 @@ import textreg.priors as priors
 from textreg.errors import UserError
 
 _SHARED = (
-    "concepts base revision out seed images inversion device dtype save_steps card_pictures "
-    "tuning.steps"
-).split()
+    *("concepts", "base", "revision", "out", "seed", "images", "inversion", "tuning.steps"),
+    *("device", "dtype", "save_steps", "card_pictures"),
+)
 """Settings that must be the same for all, or there is nothing to compare."""
 
 

@@ -1,0 +1,324 @@
+"""`compare` from pictures to one table, on the tiny base, with a made-up extractor."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from textreg.adapter import Adapter
+from textreg.backbone import Backbone
+from textreg.compare import Comparison, cell_training, compare
+from textreg.compare import comparison as comparing
+from textreg.compare.variants import variants_of
+from textreg.errors import UserError
+from textreg.evaluate import Options, evaluate, evaluation, model_pair, probe
+from textreg.evaluate.features import pixel_tensor
+from textreg.trainer import steps
+from textreg.training import Training
+
+PRIORS = "none,output-preservation,gated,textreg:textreg.hard=true,textreg.class_templates=one"
+HARD = PRIORS.split("gated,")[1]
+QUESTIONS = """
+neighbours: [dog]
+general: [a photo of the dog]
+edits: ["a {} of the photo", "the {} in a photo"]
+steps: 2
+"""
+
+
+class Means:
+    """Sees the mean colours of four quarters."""
+
+    name, digest, side = "means", "0" * 64, None
+
+    def features(self, images: Sequence[Image.Image]) -> Tensor:
+        pixels = torch.cat([pixel_tensor([image.resize((2, 2))]) for image in images])
+        return torch.nn.functional.normalize(pixels.flatten(1) - 0.5, dim=1)
+
+    def text_features(self, prompts: Sequence[str]) -> Tensor:
+        return torch.nn.functional.one_hot(torch.tensor([len(p) % 12 for p in prompts]), 12).float()
+
+
+@pytest.fixture(scope="module")
+def patched(backbone: Backbone) -> Any:
+    """A few timesteps of a few prompts, and the base of the other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "TIMESTEPS", 2)
+        patch.setattr(evaluation, "_EPSILON_PROMPTS", 2)
+        patch.setattr(model_pair, "load", lambda source, **_: backbone)
+        # Every second step takes a second: output preservation takes twice the reference's time.
+        patch.setattr(comparing, "equal_time", fixed_time)
+        yield patch
+
+
+def fixed_time(cells: Any, path: Path) -> dict[str, Any]:
+    return {c.variant.label: {"steps": 2 if "output" in c.variant.label else 4} for c in cells}
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
+    path = tmp_path_factory.mktemp("questions") / "questions.yaml"
+    path.write_text(QUESTIONS)
+    return Options(prompts=path, num_images=2)
+
+
+@pytest.fixture(scope="module")
+def comparison(
+    tiny_base: Path, cat_pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Comparison:
+    return Comparison(
+        flags={
+            "concepts": [{"images": cat_pictures, "noun": "cat"}],
+            "base": str(tiny_base),
+            "images.resolution": 16,
+            "images.views": 2,
+            "inversion.steps": 2,
+            "tuning.steps": 4,
+            "tuning.rank": 2,
+            "tuning.learning_rate": 0.01,
+            "save_steps": 2,
+        },
+        variants=variants_of(PRIORS),
+        out=tmp_path_factory.mktemp("compare") / "out",
+        seeds=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def content(comparison: Comparison, options: Options, patched: Any) -> dict[str, Any]:
+    found = compare(comparison, [Means()], options)
+    assert found is not None
+    return found
+
+
+def test_a_row_each_prior_and_seed_in_the_form_of_report_json(
+    comparison: Comparison, content: dict[str, Any]
+) -> None:
+    assert json.loads((comparison.out / "compare.json").read_text()) == content
+    labels = [variant.label for variant in comparison.variants]
+    rows = [(r["prior"], r["seed"], r["steps"], r["equal"]) for r in content["rows"]]
+    assert rows == [
+        (label, seed, 4, ["steps"] if "output" in label else ["steps", "time"])
+        for seed in (0, 1)
+        for label in labels
+    ] + [("output-preservation", seed, 2, ["time"]) for seed in (0, 1)]
+    for row in content["rows"]:
+        assert row["concept"] == "cat"
+        assert row["seconds"] > 0
+        assert 0 <= row["fidelity"]["score"] <= 1
+        assert list(row["drift"]["epsilon"]) == ["class", "neighbour", "general", "null"]
+    drift = {r["prior"]: r["drift"]["epsilon"] for r in content["rows"] if r["seed"] == 1}
+    assert drift["none"]["class"] > 0
+    assert drift["gated"]["neighbour"] == 0
+    assert drift[HARD]["class"] < 1e-6 * drift["none"]["class"]
+    assert content["summary"]["time"]["output-preservation"]["steps"] == 2
+    assert {e["cells"] for e in content["summary"]["steps"].values()} == {2}
+
+
+def test_all_start_from_the_same_word(comparison: Comparison, content: dict[str, Any]) -> None:
+    words = {}
+    for seed in (0, 1):
+        home = comparison.out / "cells" / "cat" / f"seed-{seed}"
+        files = {p.read_bytes() for p in home.glob("*/states/*/learned_embeds.safetensors")}
+        assert len(list(home.glob("*/states/*"))) == 2 * len(comparison.variants) + 1
+        vectors = [Adapter.load(f).vector for f in home.iterdir() if (f / "run.yaml").is_file()]
+        assert len(vectors) == len(comparison.variants) + 2
+        assert all(torch.equal(vector, vectors[0]) for vector in vectors)
+        assert files
+        words[seed] = vectors[0]
+    assert not torch.equal(words[0], words[1])
+
+
+def test_all_draw_from_the_same_seeds_and_the_base_draws_once(
+    comparison: Comparison, content: dict[str, Any]
+) -> None:
+    manifests = [
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for path in sorted((comparison.out / "cells").rglob("pictures-cat.jsonl"))
+    ]
+    assert len(manifests) == 10
+
+    def plan(lines: list[dict[str, Any]], keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        return [tuple(line[key] for key in keys) for line in lines]
+
+    for lines in manifests[1:]:
+        keys = ("model", "pool", "prompt", "seed")
+        assert plan(lines, keys) == plan(manifests[0], keys)
+        of_base = [[x for x in some if x["model"] == "base"] for some in (lines, manifests[0])]
+        assert plan(of_base[0], ("picture",)) == plan(of_base[1], ("picture",))
+
+
+def test_values_are_those_of_evaluate(
+    comparison: Comparison, content: dict[str, Any], options: Options, tmp_path: Path, patched: Any
+) -> None:
+    folder = comparison.out / "cells/cat/seed-1/output-preservation"
+    alone = tmp_path / "run"
+    shutil.copytree(folder, alone, ignore=shutil.ignore_patterns("evaluation"))
+    found = evaluate(
+        alone, [Means()], Options(prompts=options.prompts, num_images=options.num_images)
+    )
+    (row,) = (
+        r
+        for r in content["rows"]
+        if (r["prior"], r["seed"], r["steps"]) == ("output-preservation", 1, 4)
+    )
+    assert found["rows"][0].items() >= {k: v for k, v in row.items() if k != "equal"}.items()
+    (last,) = (
+        p
+        for p in content["points"]
+        if (p["prior"], p["seed"], p["step"]) == ("output-preservation", 1, 4)
+    )
+    assert last["fidelity"] == row["fidelity"]["score"]
+    # The mean of the table is that of the rows.
+    scores = [r["fidelity"]["score"] for r in content["rows"] if r["prior"] == "gated"]
+    mean = content["summary"]["steps"]["gated"]["fidelity"]
+    assert mean["value"] == pytest.approx(sum(scores) / 2)
+    assert mean["interval"] == pytest.approx([min(scores), max(scores)])
+
+
+def test_a_curve_goes_from_the_word_to_the_end(content: dict[str, Any]) -> None:
+    curves = content["curves"]
+    assert {tuple(p["step"] for p in line) for line in curves.values()} == {(0, 1, 2, 4)}
+    first = [line[0] for line in curves.values()]
+    assert all(point["fidelity"] == first[0]["fidelity"] for point in first)
+    assert all(point["drift"]["class"]["value"] == 0 for point in first)
+    everything = [p for line in curves.values() for p in line]
+    for point in everything:
+        better = [
+            q
+            for q in everything
+            if q["fidelity"]["value"] >= point["fidelity"]["value"]
+            and q["drift"]["class"]["value"] <= point["drift"]["class"]["value"]
+            and (q["fidelity"]["value"], -q["drift"]["class"]["value"])
+            != (point["fidelity"]["value"], -point["drift"]["class"]["value"])
+        ]
+        assert point["on_front"]["class"] == (not better)
+
+
+def test_two_seeds_decide_nothing(content: dict[str, Any]) -> None:
+    for entry in content["summary"]["steps"].values():
+        for value in entry.values():
+            if isinstance(value, dict) and "against" in value:
+                assert value["against"]["verdict"] in ("undecided", "equal")
+
+
+def test_the_page_is_self_contained(comparison: Comparison, content: dict[str, Any]) -> None:
+    page = re.sub(r'"data:[^"]*"', '"embedded"', (comparison.out / "compare.html").read_text())
+    assert set(re.findall(r'(?:src|href)="([^"]*)"', page)) == {"embedded"}
+    assert page.count('alt="pictures by') == 4 * (len(comparison.variants) + 1)
+    for word in ("http", "<script", "nan", "None", "{{"):
+        assert word not in page
+    assert (comparison.out / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_call_only_reads(
+    comparison: Comparison, content: dict[str, Any], options: Options, patched: Any
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (model_pair, cell_training):
+            for name in ("load", "trainings"):
+                if hasattr(module, name):
+                    patch.setattr(module, name, lambda *_, **__: pytest.fail("done again"))
+        again = compare(comparison, [Means()], options)
+    assert again == content
+
+
+def test_killed_it_goes_on_and_takes_no_step_twice(
+    comparison: Comparison,
+    content: dict[str, Any],
+    options: Options,
+    tmp_path: Path,
+    patched: Any,
+) -> None:
+    taken: list[tuple[str, int]] = []
+    take = Training.take_step
+
+    def counted(self: Training) -> Any:
+        taken.append((str(self.run.out.relative_to(tmp_path)), self.global_step))
+        if len(taken) == 12:
+            raise KeyboardInterrupt
+        return take(self)
+
+    other = Comparison(
+        flags=comparison.flags,
+        variants=comparison.variants[:3],
+        out=tmp_path / "out",
+        seeds=2,
+        equal="steps",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "take_step", counted)
+        with pytest.raises(KeyboardInterrupt):
+            compare(other, [Means()], options)
+        assert not (tmp_path / "out" / "compare.json").exists()
+        found = compare(other, [Means()], options)
+    interrupted = taken.pop(11)
+    assert taken.count(interrupted) == 1
+    assert len(set(taken)) == len(taken) == 2 * (2 + 3 * 4)
+    assert found is not None
+    kept = [r for r in content["rows"] if r["prior"] in ("none", "gated")]
+    for row in kept:
+        (same,) = (
+            r for r in found["rows"] if (r["prior"], r["seed"]) == (row["prior"], row["seed"])
+        )
+        assert same["fidelity"] == row["fidelity"]
+        assert same["drift"]["epsilon"] == row["drift"]["epsilon"]
+
+
+def test_bad_input_is_refused_before_anything_slow(
+    comparison: Comparison, content: dict[str, Any], options: Options, tmp_path: Path, patched: Any
+) -> None:
+    def changed(**changes: Any) -> Comparison:
+        given = {name: getattr(comparison, name) for name in Comparison.__dataclass_fields__}
+        return Comparison(**given | changes)
+
+    def refused(given: Comparison, message: str) -> None:
+        with pytest.raises(UserError, match=message) as caught:
+            compare(given, [Means()], options)
+        assert "\n" not in str(caught.value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_pair, "load", lambda *_, **__: pytest.fail("loaded"))
+        refused(changed(seeds=0), "--seeds is 0")
+        refused(changed(flags=comparison.flags | {"inversion.steps": 0}), "must both be at least 1")
+        refused(changed(flags=comparison.flags | {"tuning.rank": 3}), "holds another run: .*rank")
+        twice = comparison.flags["concepts"] * 2
+        refused(
+            changed(flags=comparison.flags | {"concepts": twice}), "share the folder name 'cat'"
+        )
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "letter.txt").write_text("dear")
+        refused(changed(out=tmp_path / "mine"), r"is no comparison's folder \(letter.txt\)")
+        (tmp_path / "theirs").mkdir()
+        (tmp_path / "theirs" / "compare.json").write_text("{}")
+        refused(changed(out=tmp_path / "theirs"), r"compare.json: was made by something else")
+        wrong = variants_of("none,class-images:class_images.folder=/nowhere")
+        refused(changed(variants=wrong, out=tmp_path / "new"), "/nowhere")
+        assert not (tmp_path / "new").exists()
+    # Known only to the base: refused before the first step all the same.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell_training, "trainings", lambda *_, **__: pytest.fail("trained"))
+        wide = variants_of("none,textreg:textreg.hard=true")
+        refused(changed(variants=wide, out=tmp_path / "new"), "fewer than --rank 2")
+
+
+def test_a_run_is_what_steps_trains(
+    comparison: Comparison, content: dict[str, Any], tmp_path: Path, backbone: Backbone
+) -> None:
+    """Keeping states on the way changes nothing in the end."""
+    from textreg.run_folder import read_record
+    from textreg.settings import run_from
+
+    folder = comparison.out / "cells/cat/seed-0/none"
+    record = read_record(folder)["run"]
+    for _ in steps(run_from(record | {"out": tmp_path / "run"}, folder), backbone):
+        pass
+    name = "pytorch_lora_weights.safetensors"
+    assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
