@@ -16,9 +16,10 @@ from textreg.adapter import Adapter
 from textreg.backbone import Backbone
 from textreg.compare import Comparison, cell_training, compare
 from textreg.compare import comparison as comparing
+from textreg.compare.comparison import Watch
 from textreg.compare.variants import variants_of
 from textreg.errors import UserError
-from textreg.evaluate import Options, evaluate, evaluation, model_pair, probe
+from textreg.evaluate import Options, epsilon_drift, evaluate, evaluation, model_pair, probe
 from textreg.evaluate.features import pixel_tensor
 from textreg.trainer import steps
 from textreg.training import Training
@@ -50,8 +51,9 @@ class Means:
 def patched(backbone: Backbone) -> Any:
     """A few timesteps of a few prompts, and the base of the other tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe, "TIMESTEPS", 2)
-        patch.setattr(evaluation, "_EPSILON_PROMPTS", 2)
+        patch.setattr(probe, "TIMESTEPS", 1)
+        patch.setattr(evaluation, "_EPSILON_PROMPTS", 1)
+        patch.setattr(epsilon_drift, "_STEPS", 1)
         patch.setattr(model_pair, "load", lambda source, **_: backbone)
         # Every second step takes a second: output preservation takes twice the reference's time.
         patch.setattr(comparing, "equal_time", fixed_time)
@@ -212,7 +214,8 @@ def test_two_seeds_decide_nothing(content: dict[str, Any]) -> None:
 def test_the_page_is_self_contained(comparison: Comparison, content: dict[str, Any]) -> None:
     page = re.sub(r'"data:[^"]*"', '"embedded"', (comparison.out / "compare.html").read_text())
     assert set(re.findall(r'(?:src|href)="([^"]*)"', page)) == {"embedded"}
-    assert page.count('alt="pictures by') == 4 * (len(comparison.variants) + 1)
+    # Class, concept, edits and neighbours by each; the base knows no concept.
+    assert page.count('alt="pictures by') == 4 * (len(comparison.variants) + 1) - 1
     for word in ("http", "<script", "nan", "None", "{{"):
         assert word not in page
     assert (comparison.out / "pareto.png").read_bytes().startswith(b"\x89PNG")
@@ -230,7 +233,7 @@ def test_a_second_call_only_reads(
     assert again == content
 
 
-def test_killed_it_goes_on_and_takes_no_step_twice(
+def test_killed_it_goes_on_and_recomputes_nothing_finished(
     comparison: Comparison,
     content: dict[str, Any],
     options: Options,
@@ -241,16 +244,16 @@ def test_killed_it_goes_on_and_takes_no_step_twice(
     take = Training.take_step
 
     def counted(self: Training) -> Any:
-        taken.append((str(self.run.out.relative_to(tmp_path)), self.global_step))
-        if len(taken) == 12:
+        taken.append((self.run.out.name, self.global_step))
+        if len(taken) == 10:
             raise KeyboardInterrupt
         return take(self)
 
     other = Comparison(
         flags=comparison.flags,
-        variants=comparison.variants[:3],
+        variants=comparison.variants[::2],
         out=tmp_path / "out",
-        seeds=2,
+        seeds=1,
         equal="steps",
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -258,18 +261,23 @@ def test_killed_it_goes_on_and_takes_no_step_twice(
         with pytest.raises(KeyboardInterrupt):
             compare(other, [Means()], options)
         assert not (tmp_path / "out" / "compare.json").exists()
+        stopped = compare(other, [Means()], options, Watch(step=lambda run, done: done == 3))
+        assert stopped is None
         found = compare(other, [Means()], options)
-    interrupted = taken.pop(11)
-    assert taken.count(interrupted) == 1
-    assert len(set(taken)) == len(taken) == 2 * (2 + 3 * 4)
+    once = [
+        ("word", 0),
+        ("word", 1),
+        *(("none", n) for n in range(4)),
+        *(("gated", n) for n in range(4)),
+    ]
+    # Killed within a step, the run goes on from its last checkpoint; stopped, from where it was.
+    assert taken == [*once[:10], *once[8:]]
     assert found is not None
-    kept = [r for r in content["rows"] if r["prior"] in ("none", "gated")]
-    for row in kept:
-        (same,) = (
-            r for r in found["rows"] if (r["prior"], r["seed"]) == (row["prior"], row["seed"])
-        )
-        assert same["fidelity"] == row["fidelity"]
-        assert same["drift"]["epsilon"] == row["drift"]["epsilon"]
+    rows = {(r["prior"], r["seed"]): r for r in content["rows"]}
+    for row in found["rows"]:
+        same = rows[row["prior"], row["seed"]]
+        assert row["fidelity"] == same["fidelity"]
+        assert row["drift"]["epsilon"] == same["drift"]["epsilon"]
 
 
 def test_bad_input_is_refused_before_anything_slow(
