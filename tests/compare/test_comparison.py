@@ -19,7 +19,7 @@ from textreg.compare import comparison as comparing
 from textreg.compare.comparison import Watch
 from textreg.compare.variants import variants_of
 from textreg.errors import UserError
-from textreg.evaluate import Options, epsilon_drift, evaluate, evaluation, model_pair, probe
+from textreg.evaluate import Options, epsilon_drift, evaluate, model_pair, probe
 from textreg.evaluate.features import pixel_tensor
 from textreg.trainer import steps
 from textreg.training import Training
@@ -52,7 +52,6 @@ def patched(backbone: Backbone) -> Any:
     """A few timesteps of a few prompts, and the base of the other tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probe, "TIMESTEPS", 1)
-        patch.setattr(evaluation, "_EPSILON_PROMPTS", 1)
         patch.setattr(epsilon_drift, "_STEPS", 1)
         patch.setattr(model_pair, "load", lambda source, **_: backbone)
         # Every second step takes a second: output preservation takes twice the reference's time.
@@ -68,7 +67,7 @@ def fixed_time(cells: Any, path: Path) -> dict[str, Any]:
 def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
     path = tmp_path_factory.mktemp("questions") / "questions.yaml"
     path.write_text(QUESTIONS)
-    return Options(prompts=path, num_images=2)
+    return Options(prompts=path, num_images=2, epsilon_prompts=1)
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +162,7 @@ def test_values_are_those_of_evaluate(
     folder = comparison.out / "cells/cat/seed-1/output-preservation"
     alone = tmp_path / "run"
     shutil.copytree(folder, alone, ignore=shutil.ignore_patterns("evaluation"))
-    found = evaluate(
-        alone, [Means()], Options(prompts=options.prompts, num_images=options.num_images)
-    )
+    found = evaluate(alone, [Means()], options)
     (row,) = (
         r
         for r in content["rows"]

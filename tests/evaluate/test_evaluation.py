@@ -65,7 +65,6 @@ def finished(
 def small(monkeypatch: pytest.MonkeyPatch, backbone: Backbone) -> None:
     """A few timesteps of a few prompts, and the base of the other tests."""
     monkeypatch.setattr(probe, "TIMESTEPS", 2)
-    monkeypatch.setattr(evaluation, "_EPSILON_PROMPTS", 2)
     monkeypatch.setattr(model_pair, "load", lambda source, **_: backbone)
 
 
@@ -78,7 +77,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def options(questions: Path) -> Options:
-    return Options(prompts=questions, num_images=COUNT)
+    return Options(prompts=questions, num_images=COUNT, epsilon_prompts=2)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def _compare(
 ) -> dict[str, Any] | None:
     from textreg.commands.evaluate import extractor_of
     from textreg.commands.progress import new_progress
-    from textreg.compare.comparison import NUM_IMAGES, Comparison, Watch, compare
+    from textreg.compare.comparison import EPSILON_PROMPTS, NUM_IMAGES, Comparison, Watch, compare
     from textreg.evaluate import Options
 
     words = arguments.features or ["judge"]
@@ -68,7 +68,11 @@ def _compare(
                 file=arguments.config,
             ),
             extractors,
-            Options(num_images=arguments.num_images or NUM_IMAGES, prompts=arguments.prompts),
+            Options(
+                num_images=NUM_IMAGES if arguments.num_images is None else arguments.num_images,
+                epsilon_prompts=EPSILON_PROMPTS,
+                prompts=arguments.prompts,
+            ),
             Watch(
                 step=on_step,
                 measuring=measuring,
@@ -90,6 +94,8 @@ def _print_tables(content: dict[str, Any], out: Path) -> None:
     from textreg.compare.table import table
 
     console = Console()
+    # Numbers cut off by a narrow terminal would tell nothing; it may wrap the lines instead.
+    console.width = max(console.width, 132)
     for kind in ("steps", "time"):
         if kind not in content["summary"]:
             continue
@@ -98,9 +104,9 @@ def _print_tables(content: dict[str, Any], out: Path) -> None:
         for word in header:
             shown.add_column(word)
         for line in lines:
-            shown.add_row(*(word.replace("[", r"\[") for word in line))
+            shown.add_row(*(word.replace(" [", "\n\\[") for word in line))
         console.print(shown)
     for line in content["left_out"]:
         print(f"left out: {line}")
-    print("more, less, equal: than the reference; ?: undecided")
+    print("drift in % of what the prompt does; more, less, equal: than the reference; ?: undecided")
     print(out / "compare.html")

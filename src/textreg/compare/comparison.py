@@ -30,8 +30,8 @@ from textreg.evaluate.subjects import subjects_of
 from textreg.run_folder import environment
 
 Equal = Literal["steps", "time", "both"]
-NUM_IMAGES = 16
-"""Pictures a pool and model: half of evaluate's, since there are many cells to average."""
+NUM_IMAGES, EPSILON_PROMPTS = 16, 8
+"""Pictures and prompts a pool: half of evaluate's, since there are many cells to average."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,10 @@ def compare(
     Raises:
         UserError: anything that cannot work, before anything slow.
     """
-    options, watch = options or Options(num_images=NUM_IMAGES), watch or Watch()
+    options, watch = (
+        options or Options(num_images=NUM_IMAGES, epsilon_prompts=EPSILON_PROMPTS),
+        watch or Watch(),
+    )
     out = comparison.out
     if options.num_images < 2:
         raise UserError(f"--num-images is {options.num_images}; compare needs at least 2")
@@ -251,6 +254,7 @@ def _content(
         "features": [{"name": e.name, "sha256": e.digest} for e in extractors],
         "settings": {
             "num_images": options.num_images,
+            "epsilon_prompts": options.epsilon_prompts,
             "seed": options.seed,
             "seeds": comparison.seeds,
             "tuning_steps": run.tuning.steps,

@@ -64,7 +64,7 @@ def curve_point(
         attributes={},
         questions={},
     )
-    epsilon = measure_epsilon(subject.concept, questions, models, options.seed, store, tell)
+    epsilon = measure_epsilon(subject.concept, questions, models, options, store, tell)
     return {
         "fidelity": score.fidelity(seen, options.seed)["score"],
         "drift": {pool: found["share"]["value"] for pool, found in epsilon.items()},

@@ -10,7 +10,7 @@ from textreg.evaluate.decisions import UNDECIDED
 COLUMNS = {
     "fidelity": "fidelity",
     "editability": "editability",
-    "drift class": "class drift %",
+    "drift class": "class %",
     "drift neighbour": "neighbours %",
     "drift general": "general %",
     "drift null": "empty %",
@@ -26,7 +26,7 @@ def table(summary: Mapping[str, Any], kind: str) -> list[list[str]]:
     """
     entries = summary[kind]
     names = [name for name in COLUMNS if all(name in entry for entry in entries.values())]
-    lines = [["prior", "steps", "seconds", *(COLUMNS[name] for name in names)]]
+    lines = [["prior", "steps", "s", *(COLUMNS[name] for name in names)]]
     for label, entry in entries.items():
         line = [label, str(entry["steps"]), f"{entry['seconds']['value']:.0f}"]
         lines.append(line + [cell(entry[name], name.startswith("drift")) for name in names])
@@ -35,8 +35,16 @@ def table(summary: Mapping[str, Any], kind: str) -> list[list[str]]:
 
 def cell(found: Mapping[str, Any], percent: bool) -> str:
     """One number as the table has it."""
-    values = [found["value"], *found["interval"]]
-    texts = [f"{100 * v:.2g}" if percent else f"{v:.3f}" for v in values]
+    low, high = found["interval"]
+    value, *limits = (_digits(v, percent) for v in (found["value"], low, high))
     verdict = found.get("against", {}).get("verdict", "")
     shown = {"": "", UNDECIDED: " ?"}.get(verdict, f" {verdict}")
-    return f"{texts[0]} [{texts[1]}, {texts[2]}]{shown}"
+    # Of a single cell no interval is known.
+    return value + (f" [{limits[0]}, {limits[1]}]" if low < high else "") + shown
+
+
+def _digits(value: float, percent: bool) -> str:
+    if not percent:
+        return f"{value:.2f}"
+    share = 100 * value
+    return "<.001" if 0 < share < 0.001 else f"{share:.2g}" if share < 100 else f"{share:.0f}"

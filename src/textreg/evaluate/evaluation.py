@@ -35,7 +35,6 @@ from textreg.evaluate.store import digest, kept_json
 from textreg.evaluate.subjects import Subject, subjects_of
 from textreg.sampling import Sampler
 
-_EPSILON_PROMPTS = 16
 Tell = Callable[[str, int, int], object]
 """Told (step, done, of how many)."""
 
@@ -52,6 +51,8 @@ class Options:
     """A file like evaluation.yaml."""
     num_images: int = 32
     """Pictures a pool and model."""
+    epsilon_prompts: int = 16
+    """Prompts a pool for epsilon-drift."""
     seed: int = 0
     steps: int | None = None
     """Denoising steps; none: the base's own advice."""
@@ -125,6 +126,7 @@ def evaluate(
         "features": [{"name": e.name, "sha256": e.digest} for e in extractors],
         "settings": {
             "num_images": options.num_images,
+            "epsilon_prompts": options.epsilon_prompts,
             "seed": options.seed,
             "steps": how.steps,
             "guidance": how.guidance,
@@ -173,7 +175,7 @@ def measure(
     drawn = draw_planned(planned, models, sampling_of(options, questions), store, tell)
     manifest = f"pictures-{subject.concept.name}.jsonl"
     write_manifest(subject.run.out / "evaluation" / manifest, drawn.shots)
-    epsilon = measure_epsilon(subject.concept, questions, models, options.seed, store, tell)
+    epsilon = measure_epsilon(subject.concept, questions, models, options, store, tell)
     probe = probe_identifier(models, subject.concept, questions, options.seed, store)
     identifier = score.score_identifier(probe, options.seed)
     by_extractor: dict[str, dict[str, Any]] = {}
@@ -209,15 +211,20 @@ def draw_planned(
 
 
 def measure_epsilon(
-    concept: Concept, questions: Questions, models: ModelPair, seed: int, store: Path, tell: Tell
+    concept: Concept,
+    questions: Questions,
+    models: ModelPair,
+    options: Options,
+    store: Path,
+    tell: Tell,
 ) -> dict[str, Any]:
     """Epsilon-drift by pool; needs no pictures of the tuned model."""
-    pools = epsilon_pools(concept, questions, _EPSILON_PROMPTS)
+    pools = epsilon_pools(concept, questions, options.epsilon_prompts)
     probes: dict[str, Any] = {}
     for number, (pool, prompts) in enumerate(pools.items()):
         tell(f"drift of {pool} prompts", number, len(pools))
-        probes[pool] = probe_epsilon(models, prompts, seed, store)
-    return score.score_epsilon(probes, seed)
+        probes[pool] = probe_epsilon(models, prompts, options.seed, store)
+    return score.score_epsilon(probes, options.seed)
 
 
 def _look(
