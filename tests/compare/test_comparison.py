@@ -24,12 +24,12 @@ from textreg.evaluate.features import pixel_tensor
 from textreg.trainer import steps
 from textreg.training import Training
 
-PRIORS = "none,output-preservation,gated,textreg:textreg.hard=true,textreg.class_templates=one"
-HARD = PRIORS.split("gated,")[1]
+SLOW = "output-preservation:output_preservation.weight=0.5"
+PRIORS = f"none,{SLOW},gated"
 QUESTIONS = """
 neighbours: [dog]
 general: [a photo of the dog]
-edits: ["a {} of the photo", "the {} in a photo"]
+edits: ["a {} of the photo"]
 steps: 2
 """
 
@@ -109,7 +109,7 @@ def test_a_row_each_prior_and_seed_in_the_form_of_report_json(
         (label, seed, 4, ["steps"] if "output" in label else ["steps", "time"])
         for seed in (0, 1)
         for label in labels
-    ] + [("output-preservation", seed, 2, ["time"]) for seed in (0, 1)]
+    ] + [(SLOW, seed, 2, ["time"]) for seed in (0, 1)]
     for row in content["rows"]:
         assert row["concept"] == "cat"
         assert row["seconds"] > 0
@@ -118,8 +118,7 @@ def test_a_row_each_prior_and_seed_in_the_form_of_report_json(
     drift = {r["prior"]: r["drift"]["epsilon"] for r in content["rows"] if r["seed"] == 1}
     assert drift["none"]["class"] > 0
     assert drift["gated"]["neighbour"] == 0
-    assert drift[HARD]["class"] < 1e-6 * drift["none"]["class"]
-    assert content["summary"]["time"]["output-preservation"]["steps"] == 2
+    assert content["summary"]["time"][SLOW]["steps"] == 2
     assert {e["cells"] for e in content["summary"]["steps"].values()} == {2}
 
 
@@ -144,7 +143,7 @@ def test_all_draw_from_the_same_seeds_and_the_base_draws_once(
         [json.loads(line) for line in path.read_text().splitlines()]
         for path in sorted((comparison.out / "cells").rglob("pictures-cat.jsonl"))
     ]
-    assert len(manifests) == 10
+    assert len(manifests) == 8
 
     def plan(lines: list[dict[str, Any]], keys: Sequence[str]) -> list[tuple[Any, ...]]:
         return [tuple(line[key] for key in keys) for line in lines]
@@ -159,21 +158,17 @@ def test_all_draw_from_the_same_seeds_and_the_base_draws_once(
 def test_values_are_those_of_evaluate(
     comparison: Comparison, content: dict[str, Any], options: Options, tmp_path: Path, patched: Any
 ) -> None:
-    folder = comparison.out / "cells/cat/seed-1/output-preservation"
+    folder = comparison.out / f"cells/cat/seed-1/{comparison.variants[1].folder}"
     alone = tmp_path / "run"
     shutil.copytree(folder, alone, ignore=shutil.ignore_patterns("evaluation"))
     found = evaluate(alone, [Means()], options)
-    (row,) = (
-        r
-        for r in content["rows"]
-        if (r["prior"], r["seed"], r["steps"]) == ("output-preservation", 1, 4)
-    )
-    assert found["rows"][0].items() >= {k: v for k, v in row.items() if k != "equal"}.items()
-    (last,) = (
-        p
-        for p in content["points"]
-        if (p["prior"], p["seed"], p["step"]) == ("output-preservation", 1, 4)
-    )
+    (row,) = (r for r in content["rows"] if (r["prior"], r["seed"], r["steps"]) == (SLOW, 1, 4))
+    assert found["rows"][0]["prior"] == "output-preservation"
+    assert {k: found["rows"][0].get(k) for k in row} == row | {
+        "prior": "output-preservation",
+        "equal": None,
+    }
+    (last,) = (p for p in content["points"] if (p["prior"], p["seed"], p["step"]) == (SLOW, 1, 4))
     assert last["fidelity"] == row["fidelity"]["score"]
     # The mean of the table is that of the rows.
     scores = [r["fidelity"]["score"] for r in content["rows"] if r["prior"] == "gated"]
