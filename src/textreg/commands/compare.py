@@ -57,7 +57,7 @@ def _compare(
                 raise KeyboardInterrupt
             progress.update(task, note=_place(arguments.out, folder))
 
-        return compare(
+        content = compare(
             Comparison(
                 flags=flags,
                 variants=variants,
@@ -81,6 +81,9 @@ def _compare(
                 ),
             ),
         )
+        if content is not None:
+            progress.update(task, description="done", completed=1, total=1, note="")
+        return content
 
 
 def _place(out: Path, folder: Path) -> str:
