@@ -1,5 +1,6 @@
 """`compare` from pictures to one table, on the tiny base, with a made-up extractor."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -24,7 +25,7 @@ from textreg.evaluate.features import pixel_tensor
 from textreg.trainer import steps
 from textreg.training import Training
 
-SLOW = "output-preservation:output_preservation.weight=0.5"
+SLOW = "class-images:class_images.count=2,class_images.steps=1"
 PRIORS = f"none,{SLOW},gated"
 QUESTIONS = """
 neighbours: [dog]
@@ -54,13 +55,13 @@ def patched(backbone: Backbone) -> Any:
         patch.setattr(probe, "TIMESTEPS", 1)
         patch.setattr(epsilon_drift, "_STEPS", 1)
         patch.setattr(model_pair, "load", lambda source, **_: backbone)
-        # Every second step takes a second: output preservation takes twice the reference's time.
+        # As if class images took twice the reference's time.
         patch.setattr(comparing, "equal_time", fixed_time)
         yield patch
 
 
 def fixed_time(cells: Any, path: Path) -> dict[str, Any]:
-    return {c.variant.label: {"steps": 2 if "output" in c.variant.label else 4} for c in cells}
+    return {c.variant.label: {"steps": 2 if "class" in c.variant.label else 4} for c in cells}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def comparison(
         flags={
             "concepts": [{"images": cat_pictures, "noun": "cat"}],
             "base": str(tiny_base),
-            "images.resolution": 16,
+            "images.resolution": 32,
             "images.views": 2,
             "inversion.steps": 2,
             "tuning.steps": 4,
@@ -106,7 +107,7 @@ def test_a_row_each_prior_and_seed_in_the_form_of_report_json(
     labels = [variant.label for variant in comparison.variants]
     rows = [(r["prior"], r["seed"], r["steps"], r["equal"]) for r in content["rows"]]
     assert rows == [
-        (label, seed, 4, ["steps"] if "output" in label else ["steps", "time"])
+        (label, seed, 4, ["steps"] if "class" in label else ["steps", "time"])
         for seed in (0, 1)
         for label in labels
     ] + [(SLOW, seed, 2, ["time"]) for seed in (0, 1)]
@@ -155,6 +156,17 @@ def test_all_draw_from_the_same_seeds_and_the_base_draws_once(
         assert plan(of_base[0], ("picture",)) == plan(of_base[1], ("picture",))
 
 
+def test_class_pictures_are_drawn_once(comparison: Comparison, content: dict[str, Any]) -> None:
+    drawn = sorted((comparison.out / "class_pictures").rglob("*.png"))
+    assert [path.name for path in drawn] == ["00000.png", "00001.png"]
+    records = list((comparison.out / "cells").rglob("class_images/cat/pictures.json"))
+    assert len(records) == 4
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in drawn]
+    for record in records:
+        assert [picture["sha256"] for picture in json.loads(record.read_text())] == hashes
+    assert not list((comparison.out / "cells").rglob("class_images/**/*.png"))
+
+
 def test_values_are_those_of_evaluate(
     comparison: Comparison, content: dict[str, Any], options: Options, tmp_path: Path, patched: Any
 ) -> None:
@@ -163,9 +175,9 @@ def test_values_are_those_of_evaluate(
     shutil.copytree(folder, alone, ignore=shutil.ignore_patterns("evaluation"))
     found = evaluate(alone, [Means()], options)
     (row,) = (r for r in content["rows"] if (r["prior"], r["seed"], r["steps"]) == (SLOW, 1, 4))
-    assert found["rows"][0]["prior"] == "output-preservation"
+    assert found["rows"][0]["prior"] == "class-images"
     assert {k: found["rows"][0].get(k) for k in row} == row | {
-        "prior": "output-preservation",
+        "prior": "class-images",
         "equal": None,
     }
     (last,) = (p for p in content["points"] if (p["prior"], p["seed"], p["step"]) == (SLOW, 1, 4))

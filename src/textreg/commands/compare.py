@@ -105,7 +105,7 @@ def _print_tables(content: dict[str, Any], out: Path) -> None:
         header, *lines = table(content["summary"], kind)
         shown = Table(title=f"at equal {kind}, against {content['summary']['reference']}")
         for word in header:
-            shown.add_column(word)
+            shown.add_column(word, overflow="fold")
         for line in lines:
             shown.add_row(*(word.replace(" [", "\n\\[") for word in line))
         console.print(shown)

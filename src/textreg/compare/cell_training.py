@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from textreg.backbone import Backbone
 from textreg.class_pictures import draw
-from textreg.compare.cells import Cell
+from textreg.compare.cells import Cell, shares_class_pictures
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.learning import write_cards
@@ -19,7 +20,7 @@ OnStep = Callable[[Run, int], bool]
 """Told (run, steps done in it); returning True stops after that step."""
 
 
-def refuse_unfit_priors(cells: Sequence[Cell], backbone: Callable[[], Backbone]) -> None:
+def refuse_unfit_priors(cells: Sequence[Cell], backbone: Callable[[], Backbone], out: Path) -> None:
     """Refuse a prior that this base cannot do, before the first step of any.
 
     Raises:
@@ -27,10 +28,12 @@ def refuse_unfit_priors(cells: Sequence[Cell], backbone: Callable[[], Backbone])
     """
     for cell in cells:
         if cell.run.seed == cells[0].run.seed and not RunFolder(cell.run).finished:
-            with_noun = not cell.run.inversion.initialise_with_noun
-            concept = cell.run.concepts[0]
-            texts = ConceptTexts.of(concept, backbone(), noun_in_prompts=with_noun)
-            prior_of(cell.run).check([texts])
+            run = cell.run
+            if shares_class_pictures(run, out):  # not drawn yet
+                run = replace(run, class_images=replace(run.class_images, folder=None))
+            with_noun = not run.inversion.initialise_with_noun
+            texts = ConceptTexts.of(run.concepts[0], backbone(), noun_in_prompts=with_noun)
+            prior_of(run).check([texts])
 
 
 def train_cell(cell: Cell, backbone: Callable[[], Backbone], out: Path, on_step: OnStep) -> bool:
@@ -75,8 +78,6 @@ def train_run(
 def draw_class_pictures(run: Run, backbone: Backbone, out: Path) -> None:
     """Draw the class pictures that all seeds and variants of a concept share, or what is left."""
     folder = run.class_images.folder
-    shared = out / "class_pictures"
-    if folder is None or not folder.is_relative_to(shared):
-        return
-    for _ in draw(run, run.concepts[0], backbone, folder.parent.parent):
-        pass
+    if folder is not None and shares_class_pictures(run, out):
+        for _ in draw(run, run.concepts[0], backbone, folder.parent.parent):
+            pass

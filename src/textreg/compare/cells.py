@@ -119,6 +119,12 @@ def with_shared_class_pictures(run: Run, out: Path) -> Run:
     return replace(run, class_images=replace(settings, folder=folder))
 
 
+def shares_class_pictures(run: Run, out: Path) -> bool:
+    """Whether the comparison draws this run's class pictures."""
+    folder = run.class_images.folder
+    return folder is not None and folder.is_relative_to(out / "class_pictures")
+
+
 def for_steps(cell: Cell, steps: int) -> Cell:
     """The same cell with another number of steps of stage 2, in a folder of its own."""
     if steps == cell.run.tuning.steps:

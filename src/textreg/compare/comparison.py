@@ -110,7 +110,7 @@ def compare(
     def backbone() -> Backbone:
         return base.backbone  # loaded only if something is left to do
 
-    refuse_unfit_priors(cells, backbone)
+    refuse_unfit_priors(cells, backbone, out)
     if not all(train_cell(cell, backbone, out, watch.step) for cell in cells):
         return None
     in_time = _cells_in_time(comparison, cells)
