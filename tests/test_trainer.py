@@ -246,16 +246,25 @@ def test_a_step_that_is_not_finite_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
+    """Alone as among others: half the rate, then the end in one line; the good state stays."""
     training = new_training(tiny_run(tiny_base, tmp_path, cat_pictures), backbone)
     training.take_step()
     before = {name: tensor.clone() for name, tensor in training.state().items()}
     plain, poison = backbone.denoiser.forward, poisoned(where)
     monkeypatch.setattr(backbone.denoiser, "forward", lambda *given: poison(plain(*given)))
-    with pytest.raises(UserError, match=f"cat: the {where} is not finite at inversion step 2"):
-        training.take_step()
-    assert training.step == 1
+    (first,), (second,) = training.take_step(), training.take_step()
+    for record, step in ((first, 2), (second, 3)):
+        t = Draws(0, "cat", "inversion", step - 1, 0, 0).index("timestep", 1000)
+        wanted = f"cat: the {where} is not finite at inversion step {step}, timestep {t}, "
+        assert (record.fault or "").startswith(wanted)
+    assert (first.learning_rate, second.learning_rate) == (5e-4, 2.5e-4)
+    assert not training.advance()
+    assert set(training.quarantined()) == {"cat"}
     after = training.state()
-    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert {k for k in after if not torch.equal(after[k], before[k])} == {
+        "quarantine.strikes",
+        "quarantine.last",
+    }
 
 
 def test_drift_is_measured_every_tenth_step_of_stage_two(
