@@ -186,7 +186,7 @@ class Training:
                 p.grad.mul_(factor.reshape(-1, *[1] * (p.ndim - 1)))
 
     def _records(self, terms: dict[str, Tensor], rate: float, start: float) -> list[StepRecord]:
-        """What the step did; the one place where the host waits for the device."""
+        """What the step did; here its results come to the host."""
         watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
         shifts = self.text_shift.measure(self.edit) if watch else [None] * len(self.texts)
         columns = [*(value.double() for value in terms.values()), *self._quarantine_columns()]
