@@ -15,6 +15,7 @@ from textreg.backbone import Backbone
 from textreg.concept_adamw import ConceptAdamW
 from textreg.config import Concept, Optimizer, Run, Tuning
 from textreg.errors import QuarantineError
+from textreg.evaluate.curves import draw_curves
 from textreg.trainer import check_pictures, trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run
@@ -145,6 +146,16 @@ def test_resume_around_the_strikes_is_exact(
     assert [line["learning_rate"] for line in own] == [5e-4, 5e-4, 2.5e-4, 2e-4, 2e-4]
     adapters = {path.parent.name for path in straight.out.glob("*/learned_embeds.safetensors")}
     assert adapters == set(NOUNS) - {"dog"}
+
+
+def test_the_curve_leaves_out_a_step_without_a_loss() -> None:
+    """The metrics say null there, and the picture is that of the other steps."""
+    plain = [
+        {"global_step": n, "stage": "inversion", "losses": {"denoising": 1 / n}}
+        for n in range(1, 9)
+    ]
+    without = {"global_step": 9, "stage": "inversion", "losses": {"denoising": None}}
+    assert draw_curves([*plain, without]) == draw_curves(plain)
 
 
 def test_the_command_ends_with_1_and_one_line(
