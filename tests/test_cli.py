@@ -188,6 +188,24 @@ def test_flags_are_frozen() -> None:
                 "--resolution",
             ]
         ),
+        "evaluate": sorted(
+            [
+                "--help",
+                "--out",
+                "--num-images",
+                "--features",
+                "--prompts",
+                "--images",
+                "--seed",
+                "--steps",
+                "--guidance",
+                "--sampler",
+                "--batch-size",
+                "--base",
+                "--device",
+                "--dtype",
+            ]
+        ),
         "check": ["--help", "--json"],
         "demo": ["--help", "--images", "--noun", "--out", "--seed"],
         "toyland": ["--help"],
