@@ -21,6 +21,7 @@ from textreg.errors import UserError
 from textreg.priors import prior_of
 from textreg.quarantine import failure
 from textreg.run_folder import RunFolder
+from textreg.settings import require_steps
 from textreg.training import StepRecord, Training
 
 
@@ -30,9 +31,7 @@ def check_pictures(run: Run) -> list[Folder]:
     Raises:
         UserError: the first problem, by file; or there is no step to take.
     """
-    # A rule of training, not of a run: the record of an imported concept has no steps.
-    if run.total_steps == 0:
-        raise UserError("--inversion-steps and --tuning-steps are both 0: nothing would be trained")
+    require_steps(run)
     prior_of(run)
     folders = [inspect_folder(concept.images) for concept in run.concepts]
     for folder in folders:
