@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from textreg.errors import UserError
+from textreg.errors import QuarantineError, UserError
 from textreg.parser import RUN_FLAGS, parser
 
 
@@ -120,6 +120,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"textreg: {error}", file=sys.stderr)
         return 2
+    except QuarantineError as error:
+        print(f"textreg: {error}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing is left to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

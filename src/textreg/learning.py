@@ -9,6 +9,7 @@ from textreg.adapter.export import export
 from textreg.adapter.model_card import card_prompts, write_card
 from textreg.backbone import Backbone, load
 from textreg.config import Run
+from textreg.errors import QuarantineError
 from textreg.run_facts import facts_of
 from textreg.run_folder import RunFolder
 from textreg.sampling import PictureModel, sample
@@ -34,6 +35,7 @@ def learn(
 
     Raises:
         UserError: anything in the input that cannot work, before anything slow.
+        QuarantineError: at the end, when concepts are in quarantine; the others are finished.
     """
     place = RunFolder(run)
     if not place.finished:
@@ -41,20 +43,26 @@ def learn(
         backbone = backbone or load(
             run.base, revision=run.revision, device=run.device, dtype=run.dtype
         )
-        for _, records in trainings(run, backbone):
-            if on_step and any([on_step(record) for record in records]):
-                return None
+        try:
+            for _, records in trainings(run, backbone):
+                if on_step and any([on_step(record) for record in records]):
+                    return None
+        except QuarantineError as error:
+            write_cards(run, backbone, without=error.concepts)
+            raise
         write_cards(run, backbone)
     return [Adapter.load(place.concept_folder(c.name)) for c in run.concepts]
 
 
-def write_cards(run: Run, backbone: Backbone) -> None:
+def write_cards(run: Run, backbone: Backbone, *, without: frozenset[str] = frozenset()) -> None:
     """Draw each concept's pictures, write the web interfaces' files and, last, the model card.
 
     With the card the run is finished.
     """
     place = RunFolder(run)
     for concept in run.concepts:
+        if concept.name in without:
+            continue
         folder = place.concept_folder(concept.name)
         adapter = Adapter.load(folder)
         prompts = card_prompts(adapter)[: run.card_pictures]

@@ -62,6 +62,17 @@ def run_from(data: dict[str, Any], origin: Path) -> Run:
     return run
 
 
+def require_steps(run: Run) -> Run:
+    """A run that trains something; only the record of an imported concept has no steps.
+
+    Raises:
+        UserError: it takes none.
+    """
+    if run.total_steps == 0:
+        raise UserError("--inversion-steps and --tuning-steps are both 0: nothing would be trained")
+    return run
+
+
 def _refuse_unknown(section: Any, data: dict[str, Any], origin: Path, path: str = "") -> None:
     """An unknown key at any level is an error that names the nearest known one."""
     hints = typing.get_type_hints(section)

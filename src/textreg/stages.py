@@ -64,8 +64,8 @@ class Stage(Protocol):
         """Terms beside the denoising loss."""
         ...
 
-    def after_step(self, learning_rate: float) -> None:
-        """What follows the optimiser's step."""
+    def after_step(self, learning_rate: Tensor) -> None:
+        """What follows the optimiser's step; each concept has its own rate, [N]."""
         ...
 
 
@@ -132,7 +132,7 @@ class InversionStage:
         """None: stage 1 has no prior."""
         return {}
 
-    def after_step(self, learning_rate: float) -> None:
+    def after_step(self, learning_rate: Tensor) -> None:
         """Pull each vector's norm back."""
         if self._pull:
             pull_norm(self.vectors.data, self._initial_norm, learning_rate)
@@ -200,7 +200,7 @@ class TuningStage:
         """The prior's terms."""
         return self._prior.penalties(draws)
 
-    def after_step(self, learning_rate: float) -> None:
+    def after_step(self, learning_rate: Tensor) -> None:
         """The prior's constraint."""
         self._prior.after_step()
 

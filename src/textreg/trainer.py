@@ -7,6 +7,7 @@ is saved, and the same call goes on from there.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,7 +19,9 @@ from textreg.concept import Folder, inspect_folder
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.priors import prior_of
+from textreg.quarantine import failure
 from textreg.run_folder import RunFolder
+from textreg.settings import require_steps
 from textreg.training import StepRecord, Training
 
 
@@ -28,9 +31,7 @@ def check_pictures(run: Run) -> list[Folder]:
     Raises:
         UserError: the first problem, by file; or there is no step to take.
     """
-    # A rule of training, not of a run: the record of an imported concept has no steps.
-    if run.total_steps == 0:
-        raise UserError("--inversion-steps and --tuning-steps are both 0: nothing would be trained")
+    require_steps(run)
     prior_of(run)
     folders = [inspect_folder(concept.images) for concept in run.concepts]
     for folder in folders:
@@ -52,6 +53,7 @@ def steps(run: Run, backbone: Backbone | None = None) -> Iterator[StepRecord]:
 
     Raises:
         UserError: anything in the input that cannot work, before anything slow.
+        QuarantineError: at the end, when concepts are in quarantine; the others are saved.
     """
     for training, records in trainings(run, backbone):
         del training
@@ -103,12 +105,19 @@ def trainings(
         finally:
             if whole and saved != (training.stage_index, training.step):
                 _save(training, place)
+        lost = training.quarantined()
         for concept, adapter in zip(run.concepts, training.adapters(), strict=True):
-            adapter.save(place.concept_folder(concept.name))
+            if concept.name not in lost:
+                adapter.save(place.concept_folder(concept.name))
+        if lost:
+            raise failure(lost)
 
 
 def _line(record: StepRecord) -> dict[str, Any]:
-    return {k: v for k, v in asdict(record).items() if v is not None}
+    line = {k: v for k, v in asdict(record).items() if v is not None}
+    # JSON has no NaN.
+    line["losses"] = {k: v if math.isfinite(v) else None for k, v in record.losses.items()}
+    return line
 
 
 def _resume(training: Training, place: RunFolder) -> tuple[int, int] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +15,14 @@ from textreg.backbone import Backbone
 from textreg.batch import losses, noisy_batch
 from textreg.checkpoint import Checkpoint
 from textreg.concept import Folder
+from textreg.concept_adamw import ConceptAdamW
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.latents import Latents
 from textreg.pictures import Picture, read_checked
 from textreg.priors import Penalty, prior_of
+from textreg.quarantine import Quarantine, ended, line
 from textreg.randomness import Draws
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
 from textreg.text_shift import TextShift
@@ -46,6 +47,8 @@ class StepRecord:
     drift: dict[str, float] | None
     """Text shift ||dW c|| / ||W c|| by prompt pool, every tenth step of stage 2."""
     seconds: float
+    fault: str | None = None
+    """Why this step was not taken, if so."""
 
 
 class Training:
@@ -73,6 +76,9 @@ class Training:
         self.prior = prior_of(run)
         self.prior.check(self.texts)
         self.text_shift = TextShift(self.texts, self.prior.edited_tokens)
+        self.quarantine = Quarantine(len(run.concepts), backbone.device)
+        # The same on the host, as of the last record.
+        self._strikes, self._faults = [0] * len(run.concepts), [[0, 0]] * len(run.concepts)
         self._enter(0)
 
     def _enter(self, index: int) -> None:
@@ -84,17 +90,14 @@ class Training:
             vectors = self.inversion.vectors.detach()
             self.stage = TuningStage(self.run, self.texts, vectors, self.projections, self.prior)
         self.stage_index, self.step = index, 0
-        settings = self.run.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self.stage.parameters().values(),
-            lr=self.stage.settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.epsilon,
-            weight_decay=settings.weight_decay,
+        self.optimizer = ConceptAdamW(
+            self.stage.parameters().values(), self.stage.settings.learning_rate, self.run.optimizer
         )
 
     def advance(self) -> bool:
-        """Go to the next stage if this one is done; False when there is none."""
+        """Go to the next stage if this one is done; False when nothing is left to train."""
+        if all(ended(strikes) for strikes in self._strikes):
+            return False
         while self.step >= self.stage.settings.steps:
             if self.stage_index == 1:
                 return False
@@ -115,13 +118,28 @@ class Training:
         for micro in range(self.run.optimizer.accumulation):
             for name, value in self._backward(micro).items():
                 terms[name] = terms.get(name, 0) + value / self.run.optimizer.accumulation
-        self._refuse_non_finite("loss", terms["total"])
-        self._clip()
-        self.optimizer.step()
+        norms = self._gradient_norms()
+        self._clip(norms)
+        before = [tensor.clone() for tensor in self.optimizer.tensors()]
+        scale = self.quarantine.scale
+        self.optimizer.step(scale)
         self.optimizer.zero_grad()
-        self.stage.after_step(rate)
+        self.stage.after_step(rate * scale)
+        finite = [terms["total"].isfinite(), norms.isfinite(), self._weights_are_finite()]
+        self._undo(~self.quarantine.judge(finite, self.global_step + 1), before)
         self.step += 1
-        return self._records(terms, rate, time.perf_counter() - start)
+        return self._records(terms, rate, start)
+
+    @torch.no_grad()
+    def _weights_are_finite(self) -> Tensor:
+        each = [p.flatten(1).isfinite().all(1) for p in self.stage.parameters().values()]
+        return torch.stack(each).all(0)
+
+    @torch.no_grad()
+    def _undo(self, which: Tensor, before: Sequence[Tensor]) -> None:
+        """Bring some concepts back to before the step; a choice, as 0 x NaN is NaN."""
+        for now, then in zip(self.optimizer.tensors(), before, strict=True):
+            now.copy_(torch.where(which.reshape(-1, *[1] * (now.ndim - 1)), then, now))
 
     def _backward(self, micro: int) -> dict[str, Tensor]:
         """Gradients of one micro-batch; returns each term, [concepts]."""
@@ -152,48 +170,76 @@ class Training:
         return {name: value.detach() for name, value in values.items()}
 
     @torch.no_grad()
-    def _clip(self) -> None:
-        """Clip each concept's gradient by its own norm, never by the batch's.
-
-        Raises:
-            UserError: a gradient is not finite; the step is not taken.
-        """
+    def _gradient_norms(self) -> Tensor:
         grads = [p.grad for p in self.stage.parameters().values() if p.grad is not None]
-        norms = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
-        self._refuse_non_finite("gradient", norms)
+        return torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+
+    @torch.no_grad()
+    def _clip(self, norms: Tensor) -> None:
+        """Clip each concept's gradient by its own norm, never by the batch's."""
         most = self.stage.max_grad_norm
         if not most:
             return
         factor = (most / (norms + 1e-6)).clamp(max=1)
-        for g in grads:
-            g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
+        for p in self.stage.parameters().values():
+            if p.grad is not None:
+                p.grad.mul_(factor.reshape(-1, *[1] * (p.ndim - 1)))
 
-    def _refuse_non_finite(self, what: str, values: Tensor) -> None:
-        for concept, value in zip(self.run.concepts, values.tolist(), strict=True):
-            if not math.isfinite(value):
-                raise UserError(
-                    f"{concept.name}: the {what} is not finite at {self.stage.name} step "
-                    f"{self.step + 1}, so the step was not taken; try --dtype fp32 or a lower "
-                    "learning rate"
-                )
-
-    def _records(self, terms: dict[str, Tensor], rate: float, seconds: float) -> list[StepRecord]:
-        values = {name: value.tolist() for name, value in terms.items()}
+    def _records(self, terms: dict[str, Tensor], rate: float, start: float) -> list[StepRecord]:
+        """What the step did; here its results come to the host."""
         watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
         shifts = self.text_shift.measure(self.edit) if watch else [None] * len(self.texts)
+        columns = [*(value.double() for value in terms.values()), *self._quarantine_columns()]
+        *values, strikes, steps, whats = torch.stack(columns).tolist()
+        active = [not ended(before) for before in self._strikes]
+        scales = [0.5 if before else 1.0 for before in self._strikes]
+        self._host_quarantine(strikes, steps, whats)
+        seconds = time.perf_counter() - start
         return [
             StepRecord(
                 concept=concept.name,
                 stage=self.stage.name,
                 step=self.step,
                 global_step=self.global_step,
-                losses={name: value[n] for name, value in values.items()},
-                learning_rate=rate,
+                losses={name: value[n] for name, value in zip(terms, values, strict=True)},
+                learning_rate=rate * scales[n],
                 drift=shifts[n],
                 seconds=seconds,
+                fault=self._fault(n) if self._faults[n][0] == self.global_step else None,
             )
             for n, concept in enumerate(self.run.concepts)
+            if active[n]
         ]
+
+    def _quarantine_columns(self) -> list[Tensor]:
+        return [self.quarantine.strikes.double(), *self.quarantine.last.T.double()]
+
+    def _host_quarantine(self, *columns: list[float]) -> None:
+        strikes, steps, whats = ([int(number) for number in column] for column in columns)
+        self._strikes, self._faults = strikes, [list(f) for f in zip(steps, whats, strict=True)]
+
+    def _fault(self, n: int) -> str:
+        """A concept's last strike in words; its timesteps are drawn again from the step."""
+        (at, what), concept, first = self._faults[n], self.run.concepts[n], self.run.inversion.steps
+        stage, step = ("inversion", at) if at <= first else ("tuning", at - first)
+        settings, count = self.run.optimizer, len(self.backbone.alphas_cumprod)
+        timesteps = [
+            Draws(self.run.seed, concept.name, stage, step - 1, micro, sample).index(
+                "timestep", count
+            )
+            for micro in range(settings.accumulation)
+            for sample in range(settings.batch_size)
+        ]
+        where = f"{stage} step {step}, timestep {', '.join(map(str, timesteps))}"
+        return line(concept.name, what, where, self._strikes[n])
+
+    def quarantined(self) -> dict[str, str]:
+        """What happened to each concept that is in quarantine, by name."""
+        return {
+            concept.name: self._fault(n)
+            for n, concept in enumerate(self.run.concepts)
+            if ended(self._strikes[n])
+        }
 
     def adapters(self) -> list[Adapter]:
         """Each concept as it stands now."""
@@ -218,7 +264,7 @@ class Training:
 
     def state(self) -> dict[str, Tensor]:
         """Everything that training changes, as named tensors."""
-        tensors: dict[str, Tensor] = {"vectors": self.inversion.vectors}
+        tensors = {"vectors": self.inversion.vectors} | self.quarantine.state()
         if self.stage_index == 1:
             tensors |= {f"edit.{name}": p for name, p in self.edit.named_parameters()}
         for name, parameter in self.stage.parameters().items():
@@ -229,6 +275,8 @@ class Training:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Set the state to a checkpoint's."""
         tensors = checkpoint.tensors
+        if "quarantine.strikes" not in tensors:
+            raise UserError("its checkpoint is of an older version; choose another --out")
         with torch.no_grad():
             self.inversion.vectors.copy_(tensors["vectors"])
             if checkpoint.stage == 1:
@@ -237,13 +285,10 @@ class Training:
                     parameter.copy_(tensors[f"edit.{name}"])
         self.step = checkpoint.step
         for name, parameter in self.stage.parameters().items():
-            prefix = f"optimizer.{name}/"
-            found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            if found:
-                self.optimizer.state[parameter] = {
-                    key: value.to(parameter.device if key != "step" else "cpu")
-                    for key, value in found.items()
-                }
+            for key, value in self.optimizer.state[parameter].items():
+                value.copy_(tensors[f"optimizer.{name}/{key}"])
+        self.quarantine.restore(tensors)
+        self._host_quarantine(*torch.stack(self._quarantine_columns()).tolist())
 
 
 def _unchanged(picture: Picture) -> Image.Image:

@@ -17,6 +17,7 @@ from textreg.backbone import Backbone
 from textreg.errors import UserError
 from textreg.evaluate import Options, evaluate, evaluation, model_pair, probe
 from textreg.evaluate.features import pixel_tensor
+from textreg.evaluate.pretrained_features import ClipFeatures, Dinov2Features
 from textreg.sampling import PictureModel, sample
 from tiny_run import tiny_run, train
 
@@ -170,6 +171,30 @@ def test_another_extractor_draws_nothing_anew(
     assert other.seen > 0
     assert found["rows"][0]["fidelity"] == measured["rows"][0]["fidelity"]
     assert {p.name for p in tmp_path.iterdir()} == {"report.json", "report.html"}
+
+
+def test_clip_and_dinov2_see_a_real_base(
+    finished: Path,
+    measured: dict[str, Any],
+    options: Options,
+    clip_folder: Path,
+    dinov2_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """Fidelity is the first's, editability the first's that can read; both are pinned."""
+    seen = [Dinov2Features(dinov2_folder), ClipFeatures(clip_folder)]
+    found = evaluate(finished, seen, Options(**vars_of(options) | {"out": tmp_path}))
+    assert found["features"] == [{"name": e.name, "sha256": e.digest} for e in seen]
+    (row,) = found["rows"]
+    assert row["fidelity"]["features"] == "dinov2"
+    assert row["editability"]["features"] == "clip"
+    assert row["editability"]["kind"] == "cosine to the prompt"
+    assert row["by_features"]["dinov2"]["editability"] is None
+    assert {"cmmd", "vendi", "diversity"} <= row["by_features"]["clip"]["class"].keys()
+    alone = evaluate(finished, seen[:1], Options(**vars_of(options) | {"out": tmp_path}))
+    assert alone["rows"][0]["editability"]["score"] is None
+    assert "--features clip:FOLDER" in alone["rows"][0]["editability"]["why"]
+    assert "nobody" in (tmp_path / "report.html").read_text()
 
 
 def vars_of(options: Options) -> dict[str, Any]:

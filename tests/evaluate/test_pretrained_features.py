@@ -1,4 +1,4 @@
-"""CLIP and DINOv2 with random weights, built from configurations: no download."""
+"""CLIP and DINOv2 with random weights (conftest.py) against transformers' own outputs."""
 
 import json
 from pathlib import Path
@@ -7,45 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, Dinov2Config, Dinov2Model
+from transformers import CLIPModel, CLIPTokenizer, Dinov2Model
 
 from textreg.errors import UserError
 from textreg.evaluate.features import AttributeReader, TextSide
 from textreg.evaluate.pretrained_features import ClipFeatures, Dinov2Features
-
-SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
-HALF = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
-
-
-@pytest.fixture(scope="module")
-def clip_folder(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("features") / "clip"
-    tokenizer = CLIPTokenizer.from_pretrained(tiny_base / "tokenizer")
-    tokenizer.save_pretrained(folder)
-    eos = tokenizer.eos_token_id
-    text = SMALL | {"num_attention_heads": 2, "vocab_size": len(tokenizer), "eos_token_id": eos}
-    text |= {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": eos}
-    vision = SMALL | {"num_attention_heads": 2, "image_size": 16, "patch_size": 8}
-    torch.manual_seed(0)
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(
-        folder
-    )
-    given = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}} | HALF
-    (folder / "preprocessor_config.json").write_text(json.dumps(given))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def dinov2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("features") / "dinov2"
-    torch.manual_seed(0)
-    config = Dinov2Config(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
-    )
-    Dinov2Model(config).save_pretrained(folder)
-    given = {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}} | HALF
-    (folder / "preprocessor_config.json").write_text(json.dumps(given))
-    return folder
 
 
 def pictures(width: int, height: int) -> list[Image.Image]:
@@ -57,7 +23,7 @@ def pictures(width: int, height: int) -> list[Image.Image]:
 
 
 def normalised(images: list[Image.Image]) -> torch.Tensor:
-    """Pictures that need no resizing, as HALF asks for them."""
+    """Pictures that need no resizing, as preprocessor_config.json asks for them."""
     arrays = np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2)
     return (torch.tensor(arrays).float() / 255 - 0.5) / 0.25
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -181,8 +182,11 @@ def test_a_wrong_base_leaves_no_run_behind(place: Path) -> None:
 def test_a_hub_id_without_network_is_one_line_within_seconds(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    over = threading.Event()
+
     def hang(*_: object, **__: object) -> None:
-        time.sleep(60)
+        over.wait(60)
+        raise OSError
 
     words = [*words_of(TRAINING)[1:], "--pretrained_model_name_or_path=nobody/nothing"]
     monkeypatch.setattr("huggingface_hub.is_offline_mode", lambda: False)
@@ -190,6 +194,7 @@ def test_a_hub_id_without_network_is_one_line_within_seconds(
     begun = time.monotonic()
     assert train.main(words) == 2
     assert time.monotonic() - begun < 5
+    over.set()
     assert "the hub cannot be reached" in capsys.readouterr().err.splitlines()[-1]
 
 

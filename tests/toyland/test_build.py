@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.slow
 def test_build_makes_a_base_and_goes_on_where_it_stopped(tmp_path: Path):
     first = build(tmp_path, "test")
-    assert set(first) == {"samples", "renders"}
+    assert set(first) == {"samples", "renders", "kid", "vendi"}
     assert load_pipeline(tmp_path / "base")("a cat", num_inference_steps=1).images
     Judge.load(tmp_path / "judge")
     trained = (tmp_path / "work" / "denoiser.safetensors").stat().st_mtime_ns

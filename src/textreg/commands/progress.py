@@ -64,6 +64,8 @@ class TrainingProgress:
         from textreg.training import StepRecord
 
         assert isinstance(record, StepRecord)
+        if record.fault is not None:
+            self.say(record.fault)
         if record.drift is not None:
             if not self._drift:
                 self.say(f"drift: % of keys and values, {'/'.join(record.drift)} prompts")

@@ -45,6 +45,8 @@ def draw_curves(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def _loss(axis: Axes, lines: Sequence[dict[str, Any]]) -> None:
+    # A step that was not taken may have no loss.
+    lines = [line for line in lines if line["losses"]["denoising"] is not None]
     step = np.array([line["global_step"] for line in lines])
     values = np.array([line["losses"]["denoising"] for line in lines])
     axis.plot(step, values, color=_SOFT, lw=0.6)

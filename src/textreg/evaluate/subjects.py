@@ -61,25 +61,25 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
     record = read_record(home)
     # The folder may have moved since; the record names the place where the run was made.
     run = run_from(record["run"] | {"out": home}, home / "run.yaml")
+    places = {concept: RunFolder(run).concept_folder(concept.name) for concept in run.concepts}
+    asked = [concept for concept, place in places.items() if folder in (home, place)]
+    if not asked:
+        names = ", ".join(concept.name for concept in run.concepts)
+        raise UserError(f"{folder}: is none of the concepts of {home} ({names})")
+    if images is not None and len(asked) > 1:
+        raise UserError(
+            f"--images names one concept's photos, and {home} has {len(asked)}: evaluate one of "
+            f"them at a time, like {places[asked[0]]}"
+        )
     subjects: list[Subject] = []
-    for concept in run.concepts:
-        place = RunFolder(run).concept_folder(concept.name)
-        if folder not in (home, place):
-            continue
+    for concept in asked:
+        place = places[concept]
         missing = [f.name for f in (place / EMBEDDING_FILE, edit_file(place)) if not f.is_file()]
         if missing:
             raise UserError(f"{place}: this run is not finished, it has no {missing[0]} yet")
         wanted = record.get("pictures", {}).get(concept.name, [])
         photos = _photos(concept, wanted, images)
         subjects.append(Subject(run=run, concept=concept, folder=place, photos=photos))
-    if not subjects:
-        names = ", ".join(c.name for c in run.concepts)
-        raise UserError(f"{folder}: is none of the concepts of {home} ({names})")
-    if images is not None and len(subjects) > 1:
-        raise UserError(
-            f"--images names one concept's photos, and {home} has {len(subjects)}: evaluate one "
-            f"of them at a time, like {subjects[0].folder}"
-        )
     return subjects
 
 

@@ -97,21 +97,17 @@ def _held(noun: str, drift: dict[str, Any]) -> Answer:
 
 
 def _rest(drift: dict[str, Any]) -> Answer:
-    """Other nouns and general prompts together: as bad as the worse of the two."""
-    pools = {"other nouns": drift["neighbour"], "general prompts": drift["general"]}
-    verdicts = [pool["verdict"] for pool in pools.values()]
+    """Other nouns, general prompts and the empty one: as bad as the worst of them."""
+    pools = {"other nouns": "neighbour", "general prompts": "general", "empty prompt": "null"}
+    verdicts = [drift[pool]["verdict"] for pool in pools.values()]
     worst = next((v for v in ("moved", UNDECIDED) if v in verdicts), "held")
-    most = share(max(pool["value"] for pool in pools.values()))
+    most = share(max(drift[pool]["value"] for pool in pools.values()))
     sentence = {
         "held": "other prompts held",
-        "moved": f"other prompts moved, by up to {most}",
+        "moved": f"other prompts moved, by up to {most} of what they do",
         UNDECIDED: "whether other prompts moved is undecided",
     }[worst]
-    detail = "; ".join(
-        f"{name} {share(pool['value'])} ({share(pool['interval'][0])} to "
-        f"{share(pool['interval'][1])})"
-        for name, pool in pools.items()
-    )
+    detail = ", ".join(f"{name} {share(drift[pool]['value'])}" for name, pool in pools.items())
     return Answer(
         question="The rest held?", verdict=worst, sentence=sentence, figure=most, detail=detail
     )

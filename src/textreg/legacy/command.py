@@ -181,10 +181,10 @@ def _set_prior(values: dict[str, Any], given: dict[str, Any], lines: list[str]) 
 
 
 def _run(values: dict[str, Any]) -> Run:
-    from textreg.settings import nested, run_from
+    from textreg.settings import nested, require_steps, run_from
 
     try:
-        return run_from(nested(values), Path("the flags"))
+        return require_steps(run_from(nested(values), Path("the flags")))
     except UserError as error:
         raise UserError(_in_flags(str(error))) from None
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textreg.errors import UserError
+from textreg.errors import QuarantineError, UserError
 from textreg.interrupt import STOPPED, StopFlag, stop_flag
 from textreg.legacy.command import Command, read_command
 
@@ -36,6 +36,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"train_lora_w_ti.py: {error}", file=sys.stderr)
         return 2
+    except QuarantineError as error:
+        print(f"train_lora_w_ti.py: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         pass
     again = shlex.join(["python", sys.argv[0], *words])

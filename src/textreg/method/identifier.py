@@ -71,7 +71,7 @@ def initial_vector(table: Tensor, tokenizer: Any, token: str) -> Tensor:
 
 
 @torch.no_grad()
-def pull_norm(vectors: Tensor, initial_norm: Tensor, learning_rate: float) -> None:
+def pull_norm(vectors: Tensor, initial_norm: Tensor, learning_rate: Tensor | float) -> None:
     """Pull each vector's norm back to its first norm, in place: v <- (v/n)(n + lam (n0 - n)).
 
     lam = min(1, 100 lr), n = ||v||, n0 = ||v_init||.
@@ -79,11 +79,12 @@ def pull_norm(vectors: Tensor, initial_norm: Tensor, learning_rate: float) -> No
     Args:
         vectors: [concepts, width].
         initial_norm: n0, [concepts].
-        learning_rate: lr of the step that was just taken.
+        learning_rate: lr of the step that was just taken, one or [concepts].
 
     Source: METHOD 2.4; original TextReg, `--ti_reg_type decay`.
     """
-    pull = min(1.0, 100 * learning_rate)
+    rate = torch.as_tensor(learning_rate, dtype=torch.float64, device=vectors.device)
+    pull = (100 * rate).clamp(max=1).to(vectors.dtype)
     norm = torch.linalg.vector_norm(vectors, dim=-1)
     # A vector of norm 0 has no direction to keep.
     factor = torch.where(norm > 0, (norm + pull * (initial_norm - norm)) / norm, 1.0)

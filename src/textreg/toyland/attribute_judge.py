@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import rnn
 
 from .attributes import HEADS
 
@@ -71,13 +72,15 @@ class TextNetwork(nn.Module):
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """Turn texts into unit vectors [n, 128]; unknown words count as none."""
-        rows = [[self._numbers.get(w, 0) for w in re.findall(r"[a-z0-9]+", t)] for t in texts]
-        longest = max(1, *map(len, rows))
-        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-        ids = ids.to(self.embedding.weight.device)
-        known = (ids > 0)[..., None]
-        hidden, _ = self.reader(self.embedding(ids) * known)
-        pooled = (hidden * known).sum(1) / known.sum(1).clamp(min=1)
+        found = [[self._numbers.get(w) for w in re.findall(r"[a-z0-9]+", t)] for t in texts]
+        rows = [[number for number in row if number] or [0] for row in found]
+        device = self.embedding.weight.device
+        packed = rnn.pack_sequence(
+            [self.embedding(torch.tensor(row, device=device)) for row in rows],
+            enforce_sorted=False,
+        )
+        hidden, lengths = rnn.pad_packed_sequence(self.reader(packed)[0], batch_first=True)
+        pooled = hidden.sum(1) / lengths.to(device)[:, None]
         return functional.normalize(self.out(pooled), dim=1)
 
     def match(self, features: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ def build_scheduler() -> DDIMScheduler:
         beta_schedule="scaled_linear",
         clip_sample=False,
         set_alpha_to_one=False,
+        steps_offset=1,
         prediction_type="v_prediction",
         timestep_spacing="trailing",
     )

@@ -46,7 +46,7 @@ PRESETS = {
         text_steps=900,
         text_batch=192,
         denoiser_widths=(64, 128, 176),
-        denoiser_steps=8600,
+        denoiser_steps=7800,
         denoiser_batch=48,
         decoder_steps=1600,
     ),

@@ -1,0 +1,64 @@
+"""AdamW of N concepts at once: each has its own learning rate and its own count of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from textreg.config import Optimizer
+
+
+class ConceptAdamW(torch.optim.Optimizer):
+    """N independent AdamWs in stacked tensors; the first dimension of each is the concept.
+
+    torch's own keeps one count a tensor, so that a concept that skips a step could not keep its
+    bias correction (Loshchilov and Hutter, ICLR 2019).
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], rate: float, settings: Optimizer):
+        defaults = {
+            "lr": rate,
+            "betas": (settings.beta1, settings.beta2),
+            "eps": settings.epsilon,
+            "weight_decay": settings.weight_decay,
+        }
+        super().__init__(parameters, defaults)
+        for p in self.param_groups[0]["params"]:
+            self.state[p] = {
+                "step": torch.zeros(len(p), dtype=torch.float64, device=p.device),
+                "exp_avg": torch.zeros_like(p),
+                "exp_avg_sq": torch.zeros_like(p),
+            }
+
+    @torch.no_grad()
+    def step(self, scale: Tensor) -> None:  # type: ignore[override]
+        """Update every concept; the rate of concept n is lr * scale[n].
+
+        Args:
+            scale: [concepts], float64.
+        """
+        group = self.param_groups[0]
+        (beta1, beta2), rate = group["betas"], group["lr"] * scale
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state[p]
+            state["step"] += 1
+            state["exp_avg"].lerp_(p.grad, 1 - beta1)
+            state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+
+            def wide(values: Tensor, p: Tensor = p) -> Tensor:
+                return values.to(p.dtype).reshape(-1, *[1] * (p.ndim - 1))
+
+            size = rate / (1 - beta1 ** state["step"])
+            root = (1 - beta2 ** state["step"]).sqrt()
+            p.mul_(wide(1 - rate * group["weight_decay"]))
+            spread = (state["exp_avg_sq"].sqrt() / wide(root)).add_(group["eps"])
+            p.sub_(wide(size) * state["exp_avg"] / spread)
+
+    def tensors(self) -> list[Tensor]:
+        """Everything that a step changes: the parameters, the moments, the counts."""
+        params: list[Tensor] = self.param_groups[0]["params"]
+        return [*params, *(t for p in params for t in self.state[p].values())]

@@ -1,0 +1,84 @@
+"""Quarantine: a concept whose numbers are not finite must not stop the others (FAULTS 1, 13, 14).
+
+Its step is not applied. The first time its learning rate is halved, for good; the second time it
+is left as it was after its last good step, and the run ends as failed once the others are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from textreg.errors import QuarantineError
+
+_STRIKES = 2
+_WHAT = ("loss", "gradient", "updated weights")
+
+
+class Quarantine:
+    """The strikes of N concepts. What a step needs of it stays on the device."""
+
+    def __init__(self, concepts: int, device: torch.device):
+        self.strikes = torch.zeros(concepts, dtype=torch.int64, device=device)
+        self.last = torch.zeros(concepts, 2, dtype=torch.int64, device=device)
+        """Global step (from 1) and what was not finite, of each concept's last strike."""
+
+    @property
+    def scale(self) -> Tensor:
+        """Share of the learning rate that each concept has left, [concepts], float64."""
+        return torch.where(self.strikes > 0, 0.5, 1.0).double()
+
+    @torch.no_grad()
+    def judge(self, finite: Sequence[Tensor], global_step: int) -> Tensor:
+        """Count the strikes of a step; returns which concepts' steps hold, [concepts].
+
+        Args:
+            finite: of each concept, whether its loss, gradient and updated weights are finite.
+            global_step: the step, from 1.
+        """
+        each = torch.stack(list(finite))
+        alive = self.strikes < _STRIKES
+        struck = alive & ~each.all(0)
+        fault = torch.stack([torch.full_like(self.strikes, global_step), (~each).int().argmax(0)])
+        self.strikes += struck
+        self.last = torch.where(struck[:, None], fault.T, self.last)
+        return alive & ~struck
+
+    def state(self) -> dict[str, Tensor]:
+        """Named tensors for a checkpoint."""
+        return {"quarantine.strikes": self.strikes, "quarantine.last": self.last}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Set the strikes to a checkpoint's."""
+        self.strikes.copy_(tensors["quarantine.strikes"])
+        self.last.copy_(tensors["quarantine.last"])
+
+
+def line(concept: str, what: int, where: str, strikes: int) -> str:
+    """One sentence for the user about a concept's strike."""
+    outcome = (
+        "its learning rate is halved from here on"
+        if strikes < _STRIKES
+        else "for the second time; its last good state is in the checkpoint. "
+        "Try --dtype fp32 or a lower learning rate"
+    )
+    return (
+        f"{concept}: the {_WHAT[what]} is not finite at {where}, so the step was not taken: "
+        f"{outcome}"
+    )
+
+
+def ended(strikes: int) -> bool:
+    """Whether a concept with so many strikes is in quarantine."""
+    return strikes >= _STRIKES
+
+
+def failure(lines: dict[str, str]) -> QuarantineError:
+    """The end of a run some of whose concepts are in quarantine.
+
+    Args:
+        lines: what happened, by concept.
+    """
+    return QuarantineError("; ".join(lines.values()), frozenset(lines))
