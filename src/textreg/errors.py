@@ -1,5 +1,10 @@
 """What ends a command with one line and no traceback: bad input (2), a failed concept (1)."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """Bad input. The message says what is wrong, with which value, where, and what to do."""
@@ -11,3 +16,9 @@ class QuarantineError(Exception):
     def __init__(self, message: str, concepts: frozenset[str]):
         super().__init__(message)
         self.concepts = concepts
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """What to say beside a word that is none of the known: the nearest, or all of them."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

@@ -92,17 +92,21 @@ def parser() -> NearestParser:
     return top
 
 
-def _train_flags(verb: argparse.ArgumentParser) -> None:
+def _concept_flags(verb: argparse.ArgumentParser, several: str) -> None:
     verb.add_argument(
         "images",
         nargs="+",
         type=Path,
         metavar="IMAGES",
-        help="folder with a concept's pictures; several train in one run",
+        help=f"folder with a concept's pictures; {several}",
     )
     verb.add_argument("--noun", metavar="WORD", help="class noun, like cat")
     verb.add_argument("--identifier", metavar="WORD", help='the new word (default "<krk1>")')
     verb.add_argument("--property", choices=["object", "style"], help="what is learned")
+
+
+def _train_flags(verb: argparse.ArgumentParser) -> None:
+    _concept_flags(verb, "several train in one run")
     verb.add_argument(
         "--preset",
         metavar="NAME",
@@ -189,14 +193,12 @@ def _import_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--base", **RUN_FLAGS["--base"][1], default="toyland")
 
 
-def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
-    verb.add_argument("--out", type=Path, metavar="DIR", help="place of the report; default: RUN")
+def _measure_flags(verb: argparse.ArgumentParser, num_images: int) -> None:
     verb.add_argument(
         "--num-images",
         type=whole_number,
         metavar="N",
-        help="pictures a prompt pool and model (default 32)",
+        help=f"pictures a prompt pool and model (default {num_images})",
     )
     verb.add_argument(
         "--features",
@@ -207,6 +209,12 @@ def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--prompts", type=Path, metavar="FILE", help="YAML: neighbours, general, edits"
     )
+
+
+def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="place of the report; default: RUN")
+    _measure_flags(verb, 32)
     verb.add_argument("--images", type=Path, metavar="DIR", help="the photos, if they have moved")
     verb.add_argument("--seed", type=seed_number, metavar="S", help="of all pictures (default 0)")
     verb.add_argument(
@@ -220,16 +228,7 @@ def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
 
 
 def _compare_flags(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "images",
-        nargs="+",
-        type=Path,
-        metavar="IMAGES",
-        help="folder with a concept's pictures; several are several concepts",
-    )
-    verb.add_argument("--noun", metavar="WORD", help="class noun, like cat")
-    verb.add_argument("--identifier", metavar="WORD", help='the new word (default "<krk1>")')
-    verb.add_argument("--property", choices=["object", "style"], help="what is learned")
+    _concept_flags(verb, "several are several concepts")
     verb.add_argument(
         "--priors",
         default="none,class-images,weight-decay,textreg",
@@ -247,21 +246,7 @@ def _compare_flags(verb: argparse.ArgumentParser) -> None:
         help="what all get as much of: steps, or the time that the reference takes (default both)",
     )
     verb.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="DIR")
-    verb.add_argument(
-        "--num-images",
-        type=whole_number,
-        metavar="N",
-        help="pictures a prompt pool and model (default 16)",
-    )
-    verb.add_argument(
-        "--features",
-        action="append",
-        metavar="judge|clip:FOLDER|dinov2:FOLDER",
-        help="what looks at the pictures; may be given several times (default judge)",
-    )
-    verb.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="YAML: neighbours, general, edits"
-    )
+    _measure_flags(verb, 16)
     verb.add_argument("--preset", metavar="NAME", help="as in textreg train")
     verb.add_argument("--config", type=Path, metavar="FILE", help="YAML with settings of all runs")
     for flag, (_, options) in RUN_FLAGS.items():

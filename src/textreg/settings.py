@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 import textreg.priors as priors
 from textreg.bases import settings_file
 from textreg.config import Run
-from textreg.errors import UserError
+from textreg.errors import UserError, nearest
 from textreg.presets import PRESETS
+from textreg.yaml_file import read_mapping
 
 
 def build_run(flags: dict[str, Any], *, preset: str | None = None, file: Path | None = None) -> Run:
@@ -36,7 +35,7 @@ def build_run(flags: dict[str, Any], *, preset: str | None = None, file: Path | 
     elif (preset or "textreg") in PRESETS:
         start = PRESETS[preset or "textreg"]()
     else:
-        raise UserError(f"--preset {preset!r}: {_nearest(str(preset), list(PRESETS))}")
+        raise UserError(f"--preset {preset!r}: {nearest(str(preset), list(PRESETS))}")
     data: dict[str, Any] = {}
     for layer in (start, given, nested(flags)):
         _merge(data, layer)
@@ -80,7 +79,7 @@ def _refuse_unknown(section: Any, data: dict[str, Any], origin: Path, path: str 
     for key, value in data.items():
         if key not in fields:
             raise UserError(
-                f"{origin}: unknown key {path}{key!s}; {_nearest(str(key), list(fields))}"
+                f"{origin}: unknown key {path}{key!s}; {nearest(str(key), list(fields))}"
             )
         inner = fields[key]
         if typing.get_origin(inner) is tuple:
@@ -91,20 +90,8 @@ def _refuse_unknown(section: Any, data: dict[str, Any], origin: Path, path: str 
                     _refuse_unknown(inner, item, origin, f"{path}{key}.")
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-
-
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not readable as YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{file}: must hold keys like 'tuning:' and 'seed:'")
+    data = read_mapping(file, "must hold keys like 'tuning:' and 'seed:'")
     # A run's own run.yaml is a settings file too.
     return data["run"] if set(data) == {"run", "pictures"} else data
 

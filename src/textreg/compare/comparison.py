@@ -15,7 +15,7 @@ from textreg.compare.cell_training import refuse_unfit_priors, train_cell
 from textreg.compare.cells import Cell, by_place, for_steps, plan_cells, refuse_other_runs
 from textreg.compare.curve_point import curve_point, point_of
 from textreg.compare.equal_time import equal_time
-from textreg.compare.page import refuse_foreign, write_comparison
+from textreg.compare.page import MADE_BY, write_comparison
 from textreg.compare.summary import curves, summarise
 from textreg.compare.variants import Variant
 from textreg.config import Run
@@ -24,7 +24,7 @@ from textreg.evaluate.evaluation import Options, measure, sampling_of
 from textreg.evaluate.features import Extractor, refuse_unfit
 from textreg.evaluate.model_pair import Base
 from textreg.evaluate.questions import Questions, questions_for
-from textreg.evaluate.report import ConceptPage
+from textreg.evaluate.report import ConceptPage, refuse_foreign
 from textreg.evaluate.score import too_few
 from textreg.evaluate.subjects import subjects_of
 from textreg.run_folder import environment
@@ -91,7 +91,7 @@ def compare(
     out = comparison.out
     if options.num_images < 2:
         raise UserError(f"--num-images is {options.num_images}; compare needs at least 2")
-    refuse_foreign(out)
+    refuse_foreign((out / "compare.json", out / "compare.html"), MADE_BY)
     cells = plan_cells(
         comparison.flags,
         comparison.variants,

@@ -9,31 +9,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from textreg.checkpoint import publish
 from textreg.compare.cells import Cell
 from textreg.compare.pareto import draw_pareto
 from textreg.compare.table import table
-from textreg.errors import UserError
 from textreg.evaluate.generate import read_drawn
-from textreg.evaluate.report import ConceptPage, embed
+from textreg.evaluate.report import ConceptPage, embed, rendered
 from textreg.evaluate.shots import ModelName, PoolName
 from textreg.picture_grid import grid
 
 MADE_BY = "textreg compare"
 _SHOWN, _SIDE = 4, 96
-
-
-def refuse_foreign(out: Path) -> None:
-    """Refuse to write over files that something else made.
-
-    Raises:
-        UserError: such a file lies there.
-    """
-    for path in (out / "compare.json", out / "compare.html"):
-        if path.is_file() and MADE_BY not in path.read_text(encoding="utf-8", errors="replace"):
-            raise UserError(f"{path}: was made by something else; choose another --out")
 
 
 def write_comparison(
@@ -47,10 +33,8 @@ def write_comparison(
     plot = draw_pareto(content["curves"])
     publish(out / "pareto.png", plot)
     template = (files("textreg") / "compare" / "compare.html.jinja").read_text(encoding="utf-8")
-    page = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(template)
-    html = page.render(
+    html = rendered(
+        template,
         report=content,
         plot="data:image/png;base64," + base64.b64encode(plot).decode(),
         tables=[(kind, table(content["summary"], kind)) for kind in ("steps", "time")

@@ -17,6 +17,7 @@ import yaml
 
 import textreg.priors as priors
 from textreg.errors import UserError
+from textreg.yaml_file import read_mapping
 
 _SHARED = (
     *("concepts", "base", "revision", "out", "seed", "images", "inversion", "tuning.steps"),
@@ -84,17 +85,10 @@ def _from_words(text: str) -> list[Variant]:
 
 
 def _from_file(path: Path) -> list[Variant]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--priors {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"--priors {path}: not readable as YAML: {first}") from None
-    if not isinstance(data, dict) or not all(
-        isinstance(value, dict | None) for value in data.values()
-    ):
-        raise UserError(f"--priors {path}: must hold names with settings, like 'none: {{}}'")
+    expected = "must hold names with settings, like 'none: {}'"
+    data = read_mapping(path, expected, "--priors ")
+    if not all(isinstance(value, dict | None) for value in data.values()):
+        raise UserError(f"--priors {path}: {expected}")
     found: list[Variant] = []
     for label, given in data.items():
         settings: dict[str, Any] = {"prior": str(label)}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from textreg.config import Concept
 from textreg.evaluate.epsilon_drift import EpsilonDrift
+from textreg.evaluate.features import pixel_tensor, square
 from textreg.prompts import Pool
 from textreg.sampling import PictureModel, sample
 from textreg.toyland.attribute_judge import Judge
@@ -98,16 +96,16 @@ class Measures:
 
     def share(self, pictures: Sequence[Image.Image], attribute: str, value: str) -> float:
         """Share of pictures in which the judge reads this value."""
-        read = self._judge.read(_tensor(pictures))[attribute].argmax(1)
+        read = self._judge.read(pixel_tensor(pictures))[attribute].argmax(1)
         return float((read == HEADS[attribute].index(value)).float().mean())
 
     def _features(self, pictures: Sequence[Image.Image]) -> Tensor:
-        return self._judge.features(_tensor(pictures))
+        return self._judge.features(pixel_tensor(pictures))
 
 
 def picture_change(ours: Sequence[Image.Image], theirs: Sequence[Image.Image]) -> float:
     """Mean absolute difference of pictures of the same seeds, in 0..1."""
-    return float((_tensor(ours) - _tensor(theirs)).abs().mean())
+    return float((pixel_tensor(ours) - pixel_tensor(theirs)).abs().mean())
 
 
 def words_of(concept: Concept, tuned: bool) -> str:
@@ -116,12 +114,4 @@ def words_of(concept: Concept, tuned: bool) -> str:
 
 
 def _small(photo: Image.Image) -> Image.Image:
-    side = min(photo.size)
-    left, top = (photo.width - side) // 2, (photo.height - side) // 2
-    square = photo.crop((left, top, left + side, top + side))
-    return square.resize((64, 64), Image.Resampling.BOX)
-
-
-def _tensor(pictures: Sequence[Image.Image]) -> Tensor:
-    arrays: list[Any] = [np.asarray(picture.convert("RGB")) for picture in pictures]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+    return square(photo).resize((64, 64), Image.Resampling.BOX)

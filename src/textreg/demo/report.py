@@ -18,6 +18,7 @@ from textreg.checkpoint import publish
 from textreg.config import Run
 from textreg.demo.measures import EDITS, Shown
 from textreg.demo.preview import LABELS, preview
+from textreg.evaluate.features import square
 from textreg.run_folder import environment
 
 _COLOURS = {"none": "#c2410c", "textreg": "#0f766e"}
@@ -44,7 +45,7 @@ def write_report(
         summary=report["summary"],
         verdict=verdict(rows),
         labels=LABELS,
-        photos=[embed(_square(photo)) for photo in photos],
+        photos=[embed(square(photo).resize((192, 192))) for photo in photos],
         sections=_sections(pictures),
         curves=_curves(curves),
         edits=[(template.replace("{}", run.concepts[0].words), v) for template, _, v in EDITS],
@@ -77,12 +78,6 @@ def embed(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _square(photo: Image.Image) -> Image.Image:
-    side = min(photo.size)
-    left, top = (photo.width - side) // 2, (photo.height - side) // 2
-    return photo.crop((left, top, left + side, top + side)).resize((192, 192))
 
 
 def _sections(pictures: dict[str, dict[str, Shown]]) -> dict[str, list[dict[str, Any]]]:

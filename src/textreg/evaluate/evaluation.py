@@ -28,7 +28,7 @@ from textreg.evaluate.generate import (
 from textreg.evaluate.model_pair import Base, ModelPair
 from textreg.evaluate.probe import epsilon_pools, probe_epsilon, probe_identifier
 from textreg.evaluate.questions import Questions, questions_for
-from textreg.evaluate.report import ConceptPage, refuse_foreign_report, write_report
+from textreg.evaluate.report import MADE_BY, ConceptPage, refuse_foreign, write_report
 from textreg.evaluate.row import report_row
 from textreg.evaluate.shots import Drawn, Place, PoolName, Shot, planned_shots
 from textreg.evaluate.store import digest, kept_json
@@ -100,7 +100,7 @@ def evaluate(
     subjects = subjects_of(folder, options.images)
     run = subjects[0].run
     out = options.out or folder
-    refuse_foreign_report(out)
+    refuse_foreign((out / "report.json", out / "report.html"), MADE_BY)
     tell("reading the base", 0, 1)
     base = Base(
         options.base or run.base,

@@ -18,11 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from textreg.config import Concept, TextReg
 from textreg.errors import UserError
 from textreg.prompts import edit_templates, instance_templates, templates
+from textreg.yaml_file import read_mapping
 
 QUESTIONS_FILE = "evaluation.yaml"
 
@@ -112,14 +111,7 @@ def _held_out(asked: Questions, concept: Concept, settings: TextReg) -> Question
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: must hold keys like 'neighbours:' and 'edits:'")
+    data = read_mapping(path, "must hold keys like 'neighbours:' and 'edits:'")
     wanted = {"neighbours": list, "general": list, "edits": list, "steps": int, "guidance": float}
     for key, value in data.items():
         if key not in wanted:

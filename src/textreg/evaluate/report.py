@@ -43,14 +43,18 @@ class ConceptPage:
     store: Path
 
 
-def refuse_foreign_report(out: Path) -> None:
-    """Refuse to write over a report that something else made.
+def refuse_foreign(paths: Sequence[Path], made_by: str) -> None:
+    """Refuse to write over what something else made.
+
+    Args:
+        paths: of the files to be written.
+        made_by: the mark of one's own.
 
     Raises:
         UserError: such a file lies there.
     """
-    for path in (out / "report.json", out / "report.html"):
-        if path.is_file() and MADE_BY not in path.read_text(encoding="utf-8", errors="replace"):
+    for path in paths:
+        if path.is_file() and made_by not in path.read_text(encoding="utf-8", errors="replace"):
             raise UserError(f"{path}: was made by something else; choose another --out")
 
 
@@ -86,15 +90,24 @@ def _html(
     pages: Sequence[ConceptPage],
     lines: Sequence[Sequence[dict[str, Any]]],
 ) -> str:
-    page = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(template)
-    return page.render(
+    return rendered(
+        template,
         report=report,
         concepts=[
             _concept(page, report, metrics) for page, metrics in zip(pages, lines, strict=True)
         ],
         tone=tone,
+    )
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A page from its template; what values hold is text, never markup."""
+    return (
+        jinja2.Environment(
+            autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        .from_string(template)
+        .render(values)
     )
 
 

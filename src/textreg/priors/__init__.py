@@ -6,7 +6,6 @@ class_images.py is `--prior class-images`. docs/priors.md shows how to add one. 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textreg.config import Run
-from textreg.errors import UserError
+from textreg.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,9 +133,7 @@ def split(text: str) -> list[str]:
     parts = text.split("+")
     for part in parts:
         if part not in names():
-            close = difflib.get_close_matches(part, names(), n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names())}"
-            raise UserError(f"--prior {text}: no prior {part!r}; {hint}")
+            raise UserError(f"--prior {text}: no prior {part!r}; {nearest(part, names())}")
     if len(set(parts)) < len(parts) or ("none" in parts and len(parts) > 1):
         raise UserError(f"--prior {text}: name each prior once, and none alone")
     if "gated" in parts and set(parts) - {"gated", _ONLY_WITH_GATED}:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,8 +12,8 @@ from torch.nn import functional
 from .attribute_judge import Judge, JudgeNetwork, TextNetwork
 from .attributes import HEADS, numbered_picture
 from .captions import vocabulary_corpus, write_caption
+from .scoring import render_tensor
 from .training import Training, half_precision
-from .world import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,8 +138,7 @@ def _temperatures(network: JudgeNetwork, count: int, device: str) -> dict[str, f
     On Calibration of Modern Neural Networks (Guo et al., ICML 2017), section 4.2.
     """
     drawn = [numbered_picture("judge", CALIBRATION_SEED + k) for k in range(count)]
-    pixels = np.stack([np.asarray(render(picture)) for picture in drawn])
-    images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
+    images = render_tensor(drawn).to(device)
     logits = network.eval()(spoil(images, torch.Generator().manual_seed(0)))[1]
     labels = torch.tensor([picture.labels() for picture in drawn], device=device)
     grid = torch.logspace(-1, 1, 81).tolist()
