@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from textreg.backbone import Backbone, find, load, screen
+from textreg.backbone import Backbone, find, load
+from textreg.base_screen import screen
 from textreg.errors import UserError
 
 

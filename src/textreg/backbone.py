@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import threading
@@ -12,18 +11,13 @@ from typing import Any
 
 import torch
 
+from textreg.base_screen import read_json, screen
 from textreg.bases import embedded_names, local_folder
 from textreg.errors import UserError
 from textreg.method.denoiser import Denoiser, freeze
 from textreg.method.text_projections import TextProjections
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_PARTS = {
-    "tokenizer": "CLIPTokenizer",
-    "text_encoder": "CLIPTextModel",
-    "vae": "AutoencoderKL",
-    "unet": "UNet2DConditionModel",
-}
 DTYPES = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
@@ -144,53 +138,6 @@ def find(source: str, revision: str | None = None) -> Path:
     return _from_hub(source, revision)
 
 
-def screen(folder: Path) -> None:
-    """Refuse, before any library opens it, a folder that is not plain Stable Diffusion 1.x.
-
-    Raises:
-        UserError: what is missing, unsupported or unsafe, by file.
-    """
-    index = _json(folder / "model_index.json")
-    for part, wanted in _PARTS.items():
-        entry = index.get(part)
-        found = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-        if str(found).removesuffix("Fast") != wanted:
-            raise UserError(
-                f"{folder}: its {part} is {found}, not {wanted}; the Stable Diffusion 1.x family "
-                "is what is supported"
-            )
-        if not (folder / part).is_dir():
-            raise UserError(f"{folder}: the folder {part} is missing")
-    for config in sorted(folder.glob("*/*.json")):
-        if config.name == "config.json" and not config.is_symlink():
-            keys = set(_json(config))
-            if unsafe := keys & {"auto_map", "_attn_implementation_internal", "custom_pipelines"}:
-                raise UserError(f"{config}: names code to run ({sorted(unsafe)[0]}); refused")
-    for part in ("text_encoder", "vae", "unet"):
-        if not any((folder / part).glob("*.safetensors")):
-            has_pickle = any((folder / part).glob("*.bin"))
-            why = (
-                "only .bin (pickle) weights, which are never loaded" if has_pickle else "no weights"
-            )
-            raise UserError(f"{folder / part}: {why}; save the model as safetensors")
-        for index_file in (folder / part).glob("*.safetensors.index.json"):
-            shards = set(_json(index_file).get("weight_map", {}).values())
-            if bad := [s for s in shards if Path(s).name != s or not (folder / part / s).is_file()]:
-                raise UserError(f"{index_file}: names the shard {bad[0]!r}, which is not beside it")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; a diffusers folder has this file") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: not a JSON object")
-    return data
-
-
 def _part(folder: Path, part: str, dtype: torch.dtype) -> Any:
     if part == "text_encoder":
         from transformers import CLIPTextModel as Model
@@ -218,7 +165,7 @@ def _scheduler(folder: Path) -> Any:
     """A DDIM scheduler over the base's own noise schedule: for training only a_t is read."""
     from diffusers import DDIMScheduler
 
-    config = _json(folder / "scheduler" / "scheduler_config.json")
+    config = read_json(folder / "scheduler" / "scheduler_config.json")
     config = {k: v for k, v in config.items() if not k.startswith("_")}
     return DDIMScheduler.from_config(config)
 

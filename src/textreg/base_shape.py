@@ -11,7 +11,8 @@ import torch
 
 from textreg.adapter import Adapter
 from textreg.adapter.legacy_file import named
-from textreg.backbone import find, screen
+from textreg.backbone import find
+from textreg.base_screen import screen
 from textreg.errors import UserError
 from textreg.method.text_projections import TextProjections
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from textreg.adapter import Adapter
-from textreg.backbone import Backbone, find, load, screen
+from textreg.backbone import Backbone, find, load
+from textreg.base_screen import screen
 from textreg.evaluate.epsilon_drift import EpsilonDrift
 from textreg.evaluate.shots import ModelName
 from textreg.evaluate.store import digest, files_digest

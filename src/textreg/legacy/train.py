@@ -49,7 +49,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _train(command: Command, stop: StopFlag) -> bool:
     """Train, or go on; False if it was stopped."""
     from textreg.adapter.embedding_file import read_embedding
-    from textreg.backbone import find, screen
+    from textreg.backbone import find
+    from textreg.base_screen import screen
     from textreg.commands.progress import TrainingProgress
     from textreg.run_folder import RunFolder
     from textreg.trainer import check_pictures
