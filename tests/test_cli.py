@@ -177,6 +177,7 @@ def test_flags_are_frozen() -> None:
                 "--base",
                 "--prior",
                 "--track",
+                "--take-over",
                 "--inversion-steps",
                 "--tuning-steps",
                 "--rank",

@@ -117,6 +117,11 @@ def _train_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--track", choices=TRACKERS, help="send losses and drift to a tracker as well"
     )
+    verb.add_argument(
+        "--take-over",
+        action="store_true",
+        help="go on in a folder that a process of another machine held, and left without a word",
+    )
     for flag, (_, options) in RUN_FLAGS.items():
         verb.add_argument(flag, **options)
 

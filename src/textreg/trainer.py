@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from textreg.backbone import Backbone, load
+from textreg.base_digest import base_digest
 from textreg.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from textreg.concept import Folder, inspect_folder
 from textreg.config import Run
@@ -61,7 +62,11 @@ def steps(run: Run, backbone: Backbone | None = None) -> Iterator[StepRecord]:
 
 
 def trainings(
-    run: Run, backbone: Backbone | None = None, *, with_start: bool = False
+    run: Run,
+    backbone: Backbone | None = None,
+    *,
+    with_start: bool = False,
+    take_over: bool = False,
 ) -> Iterator[tuple[Training, list[StepRecord]]]:
     """As `steps`, one item a step, with the training itself to take adapters from.
 
@@ -70,18 +75,19 @@ def trainings(
         backbone: as in `steps`.
         with_start: give the state that training goes on from as well, first and without records;
             whoever writes files at certain steps can so write one that a kill left out.
+        take_over: go on where a process of another machine is on record.
     """
     folders = check_pictures(run)
     place = RunFolder(run)
     hashes = {
         c.name: [p.sha256 for p in f.pictures] for c, f in zip(run.concepts, folders, strict=True)
     }
-    with place.held(hashes):
+    with place.held(hashes, take_over=take_over):
         backbone = backbone or load(
             run.base, revision=run.revision, device=run.device, dtype=run.dtype
         )
         training = Training(run, backbone, folders)
-        place.claim(hashes)
+        place.claim(hashes, base_digest(backbone.folder))
         for line in training.prior.collect(training.texts, place.path):
             print(f"textreg: {line}", file=sys.stderr)
         saved = _resume(training, place)
@@ -133,7 +139,8 @@ def _resume(training: Training, place: RunFolder) -> tuple[int, int] | None:
             "folder to start over"
         )
     training.restore(checkpoint)
-    place.truncate_metrics(training.global_step)
+    if line := place.truncate_metrics(training.global_step):
+        print(f"textreg: {line}", file=sys.stderr)
     return checkpoint.stage, checkpoint.step
 
 

@@ -28,7 +28,7 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     if RunFolder(run).finished:
         print(f"{run.out}: this run is finished; nothing to do. Delete the folder to start over.")
         return 0
-    return run_with_progress(run, resume_command(), arguments.track)
+    return run_with_progress(run, resume_command(), arguments.track, arguments.take_over)
 
 
 def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -61,7 +61,9 @@ def resume_command() -> str:
     return shlex.join(words)
 
 
-def run_with_progress(run: Run, again: str, track: str | None = None) -> int:
+def run_with_progress(
+    run: Run, again: str, track: str | None = None, take_over: bool = False
+) -> int:
     """Learn a run while its losses and drift are shown; returns the exit code."""
     from textreg.adapter import GATED
     from textreg.commands.progress import TrainingProgress
@@ -82,7 +84,7 @@ def run_with_progress(run: Run, again: str, track: str | None = None) -> int:
             log(record)
             return stop.is_set()
 
-        adapters = learn(run, on_step=on_step)
+        adapters = learn(run, on_step=on_step, take_over=take_over)
     if adapters is None:
         print(f"stopped; to go on: {again}", file=sys.stderr)
         return STOPPED
