@@ -16,7 +16,9 @@ import yaml
 from textreg.checkpoint import publish
 from textreg.config import Run, plain
 from textreg.errors import UserError
+from textreg.regular_file import read_regular
 from textreg.run_lock import LOCK_FILE, locked
+from textreg.yaml_file import MOST_YAML, parse
 
 _BEFORE_THE_CLAIM = (LOCK_FILE, ".run.yaml.partial")
 """What a run killed in its first moment may leave."""
@@ -125,7 +127,10 @@ class RunFolder:
                 )
             return
         record = {"run": plain(self.run), "pictures": pictures, "base_digest": base}
-        publish(self.path / "run.yaml", yaml.safe_dump(record, sort_keys=False).encode())
+        publish(
+            self.path / "run.yaml",
+            yaml.safe_dump(json.loads(json.dumps(record)), sort_keys=False).encode(),
+        )
         publish(self.path / "environment.json", json.dumps(environment(), indent=2).encode())
 
     def _differences(self, pictures: dict[str, list[str]] | None = None) -> list[str]:
@@ -185,10 +190,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.yaml"
     try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; is this a run's folder?") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+        record = parse(read_regular(path, most=MOST_YAML, missing="; is this a run's folder?"))
+    except yaml.YAMLError:
         raise UserError(f"{path}: is not readable YAML; was it edited?") from None
     if not isinstance(record, dict) or not isinstance(record.get("run"), dict):
         raise UserError(f"{path}: is not a run's record")

@@ -12,8 +12,10 @@ from textreg.concept import concept_noun
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.interrupt import STOPPED, stop_flag
+from textreg.regular_file import read_regular
 from textreg.run_folder import RunFolder
 from textreg.settings import build_run
+from textreg.yaml_file import MOST_YAML
 
 
 def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
@@ -22,7 +24,9 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     names = "-".join(c["images"].name for c in flags["concepts"])
     if arguments.out is not None:
         flags["out"] = arguments.out
-    elif arguments.config is None or "out" not in arguments.config.read_text():
+    elif arguments.config is None or b"out" not in read_regular(
+        arguments.config, most=MOST_YAML, named="--config "
+    ):
         flags["out"] = Path("runs") / names
     run = build_run(flags, preset=arguments.preset, file=arguments.config)
     if RunFolder(run).finished:
