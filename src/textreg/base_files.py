@@ -51,6 +51,11 @@ class BaseFiles:
         files._refuse_other_kinds(source)
         return files
 
+    @property
+    def place(self) -> Path:
+        """What lies on the disk: the checkpoint, or the folder."""
+        return self.folder if self.checkpoint is None else self.checkpoint.path
+
     def config(self, part: str) -> dict[str, Any]:
         """A part's configuration."""
         return read_json(self.folder / part / "config.json")

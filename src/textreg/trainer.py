@@ -87,7 +87,7 @@ def trainings(
             run.base, revision=run.revision, device=run.device, dtype=run.dtype
         )
         training = Training(run, backbone, folders)
-        place.claim(hashes, base_digest(backbone.folder))
+        place.claim(hashes, base_digest(backbone.files.place))
         for line in training.prior.collect(training.texts, place.path):
             print(f"textreg: {line}", file=sys.stderr)
         saved = _resume(training, place)
