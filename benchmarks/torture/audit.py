@@ -1,4 +1,4 @@
-"""Look up what is known against the pinned versions: python benchmarks/torture/audit.py
+"""Look up what is known against the pinned versions: python benchmarks/torture/audit.py.
 
 Exit code 0: nothing unwaived, or the database cannot be reached, which is said aloud as NOT AUDITED
 (CI without a network must not pass for an audit). 1: something is known. Waivers with their reason
