@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,10 +150,27 @@ def _part(folder: Path, part: str, dtype: torch.dtype) -> Any:
     name = "dtype" if part == "text_encoder" else "torch_dtype"
     options: dict[str, Any] = {name: dtype, "use_safetensors": True, "local_files_only": True}
     try:
-        return Model.from_pretrained(folder / part, **options)
+        with _without_bars():
+            return Model.from_pretrained(folder / part, **options)
     except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{folder / part}: cannot be loaded: {first}") from error
+
+
+@contextmanager
+def _without_bars() -> Generator[None]:
+    """The libraries' own progress bars would be drawn over ours; theirs are as before behind it."""
+    from diffusers.utils import logging as diffusers_bars
+    from transformers.utils import logging as transformers_bars
+
+    shown = [x for x in (diffusers_bars, transformers_bars) if x.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
 
 
 def tokenizer_of(folder: Path) -> Any:
