@@ -10,14 +10,9 @@ from typing import Any
 
 from textreg.adapter.safe_header import shown
 from textreg.errors import UserError
+from textreg.families import FAMILIES, has_weights, parts_of
 from textreg.regular_file import read_regular
 
-_PARTS = {
-    "tokenizer": "CLIPTokenizer",
-    "text_encoder": "CLIPTextModel",
-    "vae": "AutoencoderKL",
-    "unet": "UNet2DConditionModel",
-}
 _LIBRARIES = ("diffusers", "transformers")
 """A part from elsewhere is code that lies in the folder."""
 _CODE = frozenset(
@@ -48,19 +43,20 @@ _MOST_DEPTH = 32
 
 
 def screen(folder: Path) -> None:
-    """Refuse, before any library opens it, a folder that is not plain Stable Diffusion 1.x.
+    """Refuse, before any library opens it, a folder that is not of a supported family.
 
     Raises:
         UserError: what is missing, unsupported or unsafe, by file.
     """
     index = read_json(folder / "model_index.json")
-    for part, wanted in _PARTS.items():
+    parts = parts_of(index)
+    for part, wanted in parts.items():
         entry = index.get(part)
         library, found = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
         if str(found).removesuffix("Fast") != wanted:
             raise UserError(
-                f"{folder}: its {part} is {shown(str(found))}, not {wanted}; the Stable Diffusion "
-                "1.x family is what is supported"
+                f"{folder}: its {part} is {shown(str(found))}, not {wanted}; supported are "
+                f"{FAMILIES}"
             )
         if library not in _LIBRARIES:
             raise UserError(f"{folder}: its {part} comes from {shown(str(library))}; refused")
@@ -69,7 +65,7 @@ def screen(folder: Path) -> None:
     _screen_files(folder)
     for path in sorted((*folder.glob("*.json"), *folder.glob("*/*.json"))):
         _screen_settings(path)
-    for part in ("text_encoder", "vae", "unet"):
+    for part in filter(has_weights, parts):
         _screen_weights(folder / part)
 
 
@@ -125,7 +121,7 @@ def _screen_weights(part: Path) -> None:
         why = "only .bin (pickle) weights, which are never loaded" if has_pickle else "no weights"
         raise UserError(f"{part}: {why}; save the model as safetensors")
     beside = {path.name for path in part.iterdir() if path.is_file()}
-    for index_file in sorted(part.glob("*.safetensors.index.json")):
+    for index_file in sorted(part.glob("*.safetensors.index*.json")):
         shards = read_json(index_file).get("weight_map", {})
         if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):
             raise UserError(f"{index_file}: its weight_map does not name one file a tensor")
