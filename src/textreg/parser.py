@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import textreg.priors as priors
-from textreg.flags import NearestParser, seed_number, whole_number
+from textreg.flags import NearestParser, number, seed_number, whole_number
 from textreg.track import TRACKERS
 
 RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -158,7 +158,7 @@ def _sample_flags(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--guidance",
-        type=float,
+        type=number,
         default=5.0,
         metavar="G",
         help="classifier-free guidance (default 5)",
@@ -225,7 +225,7 @@ def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--steps", type=whole_number, metavar="N", help="denoising steps; default: the base's own"
     )
-    verb.add_argument("--guidance", type=float, metavar="G", help="default: the base's own")
+    verb.add_argument("--guidance", type=number, metavar="G", help="default: the base's own")
     verb.add_argument("--sampler", choices=["ddim", "dpm", "euler"], help="default ddim")
     verb.add_argument("--batch-size", type=whole_number, metavar="N")
     for flag in ("--base", "--device", "--dtype"):

@@ -12,23 +12,17 @@ from textreg.concept import concept_noun
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.interrupt import STOPPED, stop_flag
-from textreg.regular_file import read_regular
 from textreg.run_folder import RunFolder
 from textreg.settings import build_run
-from textreg.yaml_file import MOST_YAML
 
 
 def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     """Train, or go on training; returns the exit code."""
     flags["concepts"] = concepts_of(arguments)
-    names = "-".join(c["images"].name for c in flags["concepts"])
     if arguments.out is not None:
         flags["out"] = arguments.out
-    elif arguments.config is None or b"out" not in read_regular(
-        arguments.config, most=MOST_YAML, named="--config "
-    ):
-        flags["out"] = Path("runs") / names
-    run = build_run(flags, preset=arguments.preset, file=arguments.config)
+    place = Path("runs") / "-".join(c["images"].name for c in flags["concepts"])
+    run = build_run(flags, preset=arguments.preset, file=arguments.config, defaults={"out": place})
     if RunFolder(run).finished:
         print(f"{run.out}: this run is finished; nothing to do. Delete the folder to start over.")
         return 0
@@ -42,17 +36,19 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         UserError: no noun is known for a folder, or one identifier for several concepts.
     """
     several = len(arguments.images) > 1
-    if several and arguments.identifier:
+    named = arguments.identifier is not None
+    if several and named:
         raise UserError("--identifier names one word, but there are several concepts: leave it out")
     concepts: list[dict[str, Any]] = []
     for number, images in enumerate(arguments.images, 1):
         images = images.resolve() if images.name in ("", "..") else images
-        noun = arguments.noun or concept_noun(images.name)
+        # An empty word, as from a variable that is not set, is not "none given".
+        noun = concept_noun(images.name) if arguments.noun is None else arguments.noun.strip()
         if not noun:
             raise UserError(f"{images}: no class noun; say what it shows with --noun, like cat")
         concept: dict[str, Any] = {"images": images, "noun": noun}
-        if several or arguments.identifier:
-            concept["identifier"] = arguments.identifier or f"<krk{number}>"
+        if several or named:
+            concept["identifier"] = arguments.identifier if named else f"<krk{number}>"
         if arguments.property:
             concept["learnable_property"] = arguments.property
         concepts.append(concept)
