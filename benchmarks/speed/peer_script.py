@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 _OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -60,7 +61,7 @@ def run_example(script: Path, flags: Sequence[str], updates: int, *, savings: bo
 
     said = io.StringIO()
     kept_arguments, kept_path = sys.argv, list(sys.path)
-    hook = torch.optim.optimizer.register_optimizer_step_post_hook(after_update)
+    hook = register_optimizer_step_post_hook(after_update)
     sys.argv = [str(script), *flags]
     try:
         with (
