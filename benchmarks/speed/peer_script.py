@@ -97,7 +97,8 @@ def _saved_work() -> Generator[None]:
     from diffusers import AutoencoderKL
     from transformers import CLIPTextModel
 
-    lora, encode, read = peft.LoraConfig, AutoencoderKL.encode, CLIPTextModel.forward
+    lora: Any = peft.LoraConfig
+    encode, read = AutoencoderKL.encode, CLIPTextModel.forward
 
     def keys_and_values(**settings: Any) -> Any:
         return lora(**(settings | {"target_modules": ["attn2.to_k", "attn2.to_v"]}))

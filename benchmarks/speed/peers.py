@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +71,11 @@ _COMMON = (
     "--mixed_precision={precision}",
     "--seed=0",
 )
-_LORA = ("--instance_data_dir={pictures}", "--instance_prompt=a photo of sks {noun}", "--rank={rank}")
+_LORA = (
+    "--instance_data_dir={pictures}",
+    "--instance_prompt=a photo of sks {noun}",
+    "--rank={rank}",
+)
 _CLASS = (
     "--with_prior_preservation",
     "--class_data_dir={classes}",
@@ -174,8 +179,9 @@ class Bench:
     """Everything that the runs share: the base, loaded once, and the pictures."""
 
     def __init__(self, arguments: argparse.Namespace, work: Path):
-        from textreg.backbone import load
         from training_run import concept_folders, settings_of
+
+        from textreg.backbone import load
 
         self.arguments, self.work = arguments, work
         self.settings = {"base": arguments.base, "tuning.rank": arguments.rank}
@@ -260,7 +266,7 @@ class Bench:
             savings=matched,
         )
         kept = ended[arguments.warm_up - 1 :]
-        seconds = tuple(b - a for a, b in zip(kept, kept[1:], strict=False))
+        seconds = tuple(b - a for a, b in pairwise(kept))
         return StepTimes(seconds=seconds, concepts=(1,) * len(seconds))
 
     def _class_folder(self, concepts: int) -> Path:

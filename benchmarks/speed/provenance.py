@@ -35,7 +35,9 @@ def processor() -> str:
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     named = {key.strip(): value.strip() for key, value in fields.items()}
     features = [f for f in ("avx512f", "avx512_bf16", "amx_bf16") if f in named.get("flags", "")]
-    return f"{os.cpu_count()} x {named.get('model name', 'unknown processor')} ({' '.join(features)})"
+    return (
+        f"{os.cpu_count()} x {named.get('model name', 'unknown processor')} ({' '.join(features)})"
+    )
 
 
 def peak_gibibytes() -> float:

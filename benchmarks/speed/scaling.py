@@ -60,8 +60,9 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, concepts: int) -> dict[str, float]:
     """Seconds a concept-step of both stages, set-up, and memory; in this process."""
-    from textreg.backbone import load
     from training_run import concept_folders, settings_of, time_steps, training_run
+
+    from textreg.backbone import load
 
     settings = {"base": arguments.base, "device": arguments.device, "dtype": arguments.dtype}
     settings |= {"optimizer.batch_size": arguments.batch} | settings_of(arguments.set)

@@ -114,13 +114,15 @@ def textreg_cost(run: Any, backbone: Any) -> dict[str, Any]:
 
     The terms' backward pass is timed on its own; within the whole loss's it shares some work.
     """
+    import torch
+
     from textreg.randomness import Draws
     from textreg.trainer import trainings
 
     seconds: list[float] = []
-    training: Any = None
-    for training, records in trainings(run, backbone):
-        seconds.append(records[0].seconds)
+    items = list(trainings(run, backbone))
+    training = items[-1][0]
+    seconds += [records[0].seconds for _, records in items]
     draws = [
         [Draws(run.seed, concept.name, "tuning", run.tuning.steps, 0, s) for s in range(1)]
         for concept in run.concepts
@@ -129,7 +131,7 @@ def textreg_cost(run: Any, backbone: Any) -> dict[str, Any]:
     def terms() -> None:
         values = [p.weight * p.value for p in training.prior.penalties(draws).values()]
         if values:
-            sum(v.sum() for v in values).backward()
+            torch.stack(values).sum().backward()
 
     term, constraint = median_seconds(terms), median_seconds(training.prior.after_step)
     step = statistics.median(seconds[WARM_UP:])

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,6 +115,6 @@ def _times(updates: Sequence[tuple[float, int]], warm_up: int) -> StepTimes:
         raise ValueError(f"{len(updates)} updates leave none to time after {warm_up} of warm-up")
     kept = updates[warm_up:]
     return StepTimes(
-        seconds=tuple(b[0] - a[0] for a, b in zip(kept, kept[1:], strict=False)),
+        seconds=tuple(b[0] - a[0] for a, b in pairwise(kept)),
         concepts=tuple(n for _, n in kept[1:]),
     )
