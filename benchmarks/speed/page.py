@@ -98,8 +98,9 @@ def parts(report: Report) -> str:
         ]
         for row in report["stages"]
     ]
-    heads = ["", "ms a step", *(f"{name}, %" for name in names)]
-    return table(["part", *(c[0] for c in columns)], [list(x) for x in zip(heads, *columns)][1:])
+    heads = ["part", "ms a step", *(f"{name}, %" for name in names)]
+    first, *others = [list(row) for row in zip(heads, *columns, strict=True)]
+    return table(first, others)
 
 
 def textreg(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""What a figure needs to mean anything: hardware, versions, commit, load; and the file it goes to."""
+"""What a figure needs to mean anything: hardware, versions, commit, load; and its file."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from training_run import settings_of, time_steps, training_run
 
 GFLOP = {"inversion": 803.3 + 865.9 + 13.3 + 13.5, "tuning": 803.3 + 863.1}
 """A sample-step at 512 pixels, multiply-add = 2: denoiser forward and backward, and in stage 1 the
-text encoder's; latents, and in stage 2 the text, are cached. Counted on autograd of the real model."""
+text encoder's; latents, and in stage 2 the text, are cached. Counted on the real model."""
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12}
 """Dense bf16 FLOP a second of the datasheets."""
 STEPS = {"inversion": 500, "tuning": 1500}
