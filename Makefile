@@ -49,5 +49,17 @@ audit: setup
 
 check: test
 
+# EXAMPLES: diffusers' folder examples, to measure against; see docs/performance.md.
+EXAMPLES ?=
+RESULTS := benchmarks/results
+
 bench: setup
-	$(BIN)/python benchmarks/speed/true_size.py
+ifdef EXAMPLES
+	$(BIN)/python benchmarks/speed/peers.py --diffusers-examples $(EXAMPLES) --json $(RESULTS)/peers-cpu.json
+else
+	@echo "left out: peers; make bench EXAMPLES=path/to/diffusers/examples"
+endif
+	$(BIN)/python benchmarks/speed/scaling.py --json $(RESULTS)/scaling-cpu.json
+	$(BIN)/python benchmarks/speed/step.py --json $(RESULTS)/step-cpu.json
+	$(BIN)/python benchmarks/speed/sd15.py --json $(RESULTS)/sd15-cpu.json
+	$(BIN)/python benchmarks/speed/page.py
