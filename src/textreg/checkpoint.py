@@ -85,6 +85,11 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, damaged
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a checkpoint lies there, whole or not."""
+    return any(folder.glob(_NAMES))
+
+
 def _read(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
         metadata = json.loads((file.metadata() or {})["textreg.checkpoint"])

@@ -206,6 +206,8 @@ class Run:
     """"auto", "cpu", "cuda", "cuda:1" ..."""
     dtype: Dtype = "auto"
     """Precision of the frozen denoiser; auto: bf16 on a GPU, fp32 on a CPU."""
+    batch_concepts: int | Literal["auto"] = "auto"
+    """Concepts in one batch; more train in waves, one after the other. auto: what fits."""
     save_steps: int = 100
     """Steps between checkpoints."""
     card_pictures: int = 4
@@ -238,7 +240,7 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_NOT_IDENTITY = ("out", "device", "save_steps", "card_pictures")
+_NOT_IDENTITY = ("out", "device", "batch_concepts", "save_steps", "card_pictures")
 
 
 def plain(run: Run) -> dict[str, Any]:
@@ -254,6 +256,7 @@ def _problems(run: Run) -> list[str]:
         "optimizer.accumulation": run.optimizer.accumulation,
         "class_images.count": run.class_images.count,
         "class_images.steps": run.class_images.steps,
+        "--batch-concepts": 1 if run.batch_concepts == "auto" else run.batch_concepts,
         "save_steps": run.save_steps,
         "--resolution": run.images.resolution if run.images.resolution is not None else 1,
         "images.views": run.images.views if run.images.views is not None else 1,

@@ -9,7 +9,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,12 @@ from textreg.checkpoint import publish
 from textreg.config import Run, plain
 from textreg.errors import UserError
 
-_BEFORE_THE_CLAIM = (".lock", ".run.yaml.partial")
+_BEFORE_THE_CLAIM = (
+    ".lock",
+    ".environment.json.partial",
+    "environment.json",
+    ".run.yaml.partial",
+)
 """What a run killed in its first moment may leave."""
 _PACKAGES = ("textreg", "torch", "diffusers", "transformers", "safetensors", "numpy", "Pillow")
 
@@ -103,13 +108,32 @@ class RunFolder:
                 f"{self.path}: is no run's folder and not empty ({others[0]}); choose another --out"
             )
 
-    def claim(self, pictures: dict[str, list[str]]) -> None:
-        """Write run.yaml and environment.json once nothing can refuse the run any more."""
+    def claim(self, pictures: dict[str, list[str]], how: dict[str, Any]) -> None:
+        """Write environment.json and run.yaml once nothing can refuse the run any more.
+
+        Args:
+            pictures: as in `held`.
+            how: what was chosen for this machine, to be kept when the run goes on.
+        """
         if (self.path / "run.yaml").is_file():
             return
         record = {"run": plain(self.run), "pictures": pictures}
+        content = json.dumps(environment() | how, indent=2).encode()
+        # First, as with run.yaml the folder is this run's, and its choices are then there.
+        publish(self.path / "environment.json", content)
         publish(self.path / "run.yaml", yaml.safe_dump(record, sort_keys=False).encode())
-        publish(self.path / "environment.json", json.dumps(environment(), indent=2).encode())
+
+    def chosen(self, key: str) -> Any:
+        """What `claim` was told of this key; none: the run has not begun, or was not told."""
+        if not (self.path / "run.yaml").is_file():
+            return None
+        try:
+            return json.loads((self.path / "environment.json").read_text()).get(key)
+        except (OSError, ValueError, AttributeError):
+            raise UserError(
+                f"{self.path / 'environment.json'}: is missing or damaged, and says how the run was "
+                "begun; choose another --out"
+            ) from None
 
     def _differences(self, pictures: dict[str, list[str]] | None = None) -> list[str]:
         record = read_record(self.path)
@@ -127,15 +151,16 @@ class RunFolder:
             lines.append("the pictures have changed since")
         return lines
 
-    def truncate_metrics(self, steps_done: int) -> None:
-        """Drop the lines of steps that come after a checkpoint: they are taken again."""
+    def truncate_metrics(self, steps_done: int, concepts: Collection[str]) -> None:
+        """Drop the lines of these concepts' steps after a checkpoint: they are taken again."""
         if not self.metrics.is_file():
             return
         kept: list[str] = []
-        for line in self.metrics.read_text().splitlines():
+        for text in self.metrics.read_text().splitlines():
             try:
-                if json.loads(line)["global_step"] <= steps_done:
-                    kept.append(line)
+                line = json.loads(text)
+                if line["global_step"] <= steps_done or line["concept"] not in concepts:
+                    kept.append(text)
             except (ValueError, KeyError):
                 break  # a line cut off by a kill: it and all after it are newer than the checkpoint
         publish(self.metrics, "".join(line + "\n" for line in kept).encode())
