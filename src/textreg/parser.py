@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import textreg.priors as priors
-from textreg.flags import NearestParser, seed_number, whole_number
+from textreg.flags import NearestParser, count_or_auto, seed_number, whole_number
 from textreg.track import TRACKERS
 
 RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -28,6 +28,14 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--resolution": (
         "images.resolution",
         {"type": whole_number, "metavar": "PX", "help": "training side"},
+    ),
+    "--batch-concepts": (
+        "batch_concepts",
+        {
+            "type": count_or_auto,
+            "metavar": "auto|N",
+            "help": "concepts in one batch, the others in waves; auto: what fits",
+        },
     ),
     "--seed": ("seed", {"type": seed_number, "metavar": "S", "help": "decides every draw"}),
     "--device": ("device", {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1"}),

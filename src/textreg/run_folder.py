@@ -51,9 +51,14 @@ class RunFolder:
             and self.same_run()
         )
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run has claimed the folder."""
+        return (self.path / "run.yaml").is_file()
+
     def same_run(self) -> bool:
         """Whether the folder holds this very run."""
-        return (self.path / "run.yaml").is_file() and not self._differences()
+        return self.begun and not self._differences()
 
     @contextmanager
     def held(self, pictures: dict[str, list[str]]) -> Generator[None]:
@@ -95,7 +100,7 @@ class RunFolder:
         Raises:
             UserError: says which setting differs, or what lies there.
         """
-        if (self.path / "run.yaml").is_file():
+        if self.begun:
             if differences := self._differences(pictures):
                 raise UserError(
                     f"{self.path} holds another run: {'; '.join(differences)}. "
@@ -115,7 +120,7 @@ class RunFolder:
             pictures: as in `held`.
             how: what was chosen for this machine, to be kept when the run goes on.
         """
-        if (self.path / "run.yaml").is_file():
+        if self.begun:
             return
         record = {"run": plain(self.run), "pictures": pictures}
         content = json.dumps(environment() | how, indent=2).encode()
@@ -125,15 +130,13 @@ class RunFolder:
 
     def chosen(self, key: str) -> Any:
         """What `claim` was told of this key; none: the run has not begun, or was not told."""
-        if not (self.path / "run.yaml").is_file():
+        path = self.path / "environment.json"
+        if not self.begun or not path.is_file():
             return None
         try:
-            return json.loads((self.path / "environment.json").read_text()).get(key)
-        except (OSError, ValueError, AttributeError):
-            raise UserError(
-                f"{self.path / 'environment.json'}: is missing or damaged, and says how the run was "
-                "begun; choose another --out"
-            ) from None
+            return json.loads(path.read_text(encoding="utf-8")).get(key)
+        except (ValueError, AttributeError):
+            raise UserError(f"{path}: is damaged; choose another --out") from None
 
     def _differences(self, pictures: dict[str, list[str]] | None = None) -> list[str]:
         record = read_record(self.path)

@@ -253,9 +253,7 @@ class Training:
     def quarantined(self) -> dict[str, str]:
         """What happened to each concept that is in quarantine, by name."""
         here = {
-            place: self._fault(n)
-            for n, place in enumerate(self.places)
-            if ended(self._strikes[n])
+            place: self._fault(n) for n, place in enumerate(self.places) if ended(self._strikes[n])
         }
         return {self.concepts[n].name: line for n, line in sorted((self._lines | here).items())}
 

@@ -1,0 +1,37 @@
+"""A run as one typed, frozen value; sections belong to what they configure. Imports no torch."""
+
+from textreg.config.pictures import Concept, Images, Property
+from textreg.config.priors import (
+    ClassImages,
+    Context,
+    DecayForm,
+    EditPool,
+    Form,
+    OutputPreservation,
+    TextReg,
+    WeightDecay,
+)
+from textreg.config.run import Dtype, Run, plain
+from textreg.config.stages import Inversion, Mask, Optimizer, Schedule, Tuning
+
+__all__ = [
+    "ClassImages",
+    "Concept",
+    "Context",
+    "DecayForm",
+    "Dtype",
+    "EditPool",
+    "Form",
+    "Images",
+    "Inversion",
+    "Mask",
+    "Optimizer",
+    "OutputPreservation",
+    "Property",
+    "Run",
+    "Schedule",
+    "TextReg",
+    "Tuning",
+    "WeightDecay",
+    "plain",
+]

@@ -1,0 +1,82 @@
+"""What no single setting can know: the rules that a run keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textreg.config.pictures import Concept
+
+if TYPE_CHECKING:
+    from textreg.config.run import Run
+
+
+def problems(run: Run) -> list[str]:
+    """Every rule that a run breaks, in words that name the flag."""
+    positive = {
+        "--rank": run.tuning.rank,
+        "optimizer.batch_size": run.optimizer.batch_size,
+        "optimizer.accumulation": run.optimizer.accumulation,
+        "class_images.count": run.class_images.count,
+        "class_images.steps": run.class_images.steps,
+        "--batch-concepts": 1 if run.batch_concepts == "auto" else run.batch_concepts,
+        "save_steps": run.save_steps,
+        "--resolution": run.images.resolution if run.images.resolution is not None else 1,
+        "images.views": run.images.views if run.images.views is not None else 1,
+    }
+    found = [
+        f"{name} is {value}; it must be at least 1" for name, value in positive.items() if value < 1
+    ]
+    not_negative = {
+        "--inversion-steps": run.inversion.steps,
+        "--tuning-steps": run.tuning.steps,
+        "inversion.warmup_steps": run.inversion.warmup_steps,
+        "tuning.warmup_steps": run.tuning.warmup_steps,
+        "inversion.learning_rate": run.inversion.learning_rate,
+        "tuning.learning_rate": run.tuning.learning_rate,
+        "tuning.max_grad_norm": run.tuning.max_grad_norm,
+        "textreg.class_weight": run.textreg.class_weight,
+        "textreg.edit_weight": run.textreg.edit_weight,
+        "class_images.weight": run.class_images.weight,
+        "class_images.guidance": run.class_images.guidance,
+        "output_preservation.weight": run.output_preservation.weight,
+        "weight_decay.weight": run.weight_decay.weight,
+        "context.weight": run.context.weight,
+        "card_pictures": run.card_pictures,
+    }
+    found += [
+        f"{name} is {value}; it must not be negative"
+        for name, value in not_negative.items()
+        if not value >= 0
+    ]
+    if not 0 <= run.mask.ratio <= 1:
+        found.append(f"mask.ratio is {run.mask.ratio}; it is a share, from 0 to 1")
+    if not run.concepts:
+        found.append("no concept: name a folder with pictures")
+    if not 0 <= run.seed < 2**63:
+        found.append(f"--seed is {run.seed}; it must be from 0 to 2^63 - 1")
+    if run.class_images.captions is not None and run.class_images.folder is None:
+        found.append("class_images.captions describes class_images.folder, which is not given")
+    for template in run.textreg.class_prompts:
+        if template.count("{}") != 1:
+            found.append(f"textreg.class_prompts: {template!r} must contain {{}} exactly once")
+    return found + _concept_problems(run.concepts)
+
+
+def _concept_problems(concepts: tuple[Concept, ...]) -> list[str]:
+    found: list[str] = []
+    for concept in concepts:
+        if not concept.noun.strip():
+            found.append(f"{concept.images}: no class noun; give one with --noun, like cat")
+        if concept.identifier != concept.identifier.lower():
+            found.append(
+                f"--identifier {concept.identifier!r} is not lower case: the tokenizer folds "
+                f"case, so it would never be seen; use {concept.identifier.lower()!r}"
+            )
+    for what, values in (
+        ("identifier", [c.identifier for c in concepts]),
+        ("folder name", [c.name for c in concepts]),
+    ):
+        twice = sorted({v for v in values if values.count(v) > 1})
+        if twice:
+            found.append(f"two concepts share the {what} {twice[0]!r}; each needs its own")
+    return found

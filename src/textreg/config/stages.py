@@ -1,0 +1,64 @@
+"""Settings of the two stages: optimiser, steps, identifier mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimizer:
+    """AdamW and the batch, shared by both stages."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 1e-2
+    batch_size: int = 1
+    """Samples a concept and micro-batch."""
+    accumulation: int = 1
+    """Micro-batches an update."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inversion:
+    """Stage 1: textual inversion of the identifier."""
+
+    steps: int = 500
+    learning_rate: float = 5e-4
+    warmup_steps: int = 0
+    schedule: Schedule = "constant"
+    initial_token: str = "ktn"
+    """Rare token whose vector the identifier starts from."""
+    initialise_with_noun: bool = False
+    """Start from the noun's last token; prompts then carry the identifier without the noun."""
+    norm_pull: bool = True
+    """Pull the vector's norm back to its initial value after each step."""
+    embedding: Path | None = None
+    """A learned_embeds.safetensors to start from; with steps 0, stage 1 is taken from it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tuning:
+    """Stage 2: low-rank edit of the cross-attention keys and values."""
+
+    steps: int = 1500
+    learning_rate: float = 4e-4
+    warmup_steps: int = 0
+    schedule: Schedule = "constant"
+    rank: int = 10
+    max_grad_norm: float = 1.0
+    """Clip of each concept's own gradient norm; 0 does not clip."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mask:
+    """The identifier mask: how often the identifier is held apart from its context."""
+
+    ratio: float = 0.75
+    """rho: share of the samples that are masked; 0 switches the mask off."""
+    in_tuning: bool = True
+    """Mask in stage 2 as well."""
