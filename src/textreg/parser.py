@@ -258,7 +258,8 @@ def _compare_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--preset", metavar="NAME", help="as in textreg train")
     verb.add_argument("--config", type=Path, metavar="FILE", help="YAML with settings of all runs")
     for flag, (_, options) in RUN_FLAGS.items():
-        if flag != "--prior":
+        # The priors are the question here, and each of its runs has one concept.
+        if flag not in ("--prior", "--batch-concepts"):
             verb.add_argument(flag, **options)
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from textreg.adapter import Adapter
@@ -19,10 +18,9 @@ from textreg.concept_rows import whole
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
 from textreg.errors import UserError
-from textreg.latents import Latents
-from textreg.pictures import Picture, read_checked
+from textreg.latents import latents_of
 from textreg.priors import Penalty, prior_of
-from textreg.quarantine import Quarantine, ended, line
+from textreg.quarantine import Quarantine, ended, line, undo, weights_are_finite
 from textreg.randomness import Draws
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
 from textreg.step_record import StepRecord
@@ -50,12 +48,7 @@ class Training:
             ConceptTexts.of(c, backbone, noun_in_prompts=with_noun) for c in self.concepts
         ]
         self._latents = [
-            Latents(
-                [_unchanged(p) for p in folder.pictures],
-                backbone,
-                run.images,
-                (run.seed, concept.name),
-            )
+            latents_of(run, concept, folder, backbone)
             for concept, folder in zip(self.concepts, pictures, strict=True)
         ]
         self.prior = prior_of(run)
@@ -142,21 +135,14 @@ class Training:
         self.optimizer.step(scale)
         self.optimizer.zero_grad()
         self.stage.after_step(rate * scale)
-        finite = [terms["total"].isfinite(), norms.isfinite(), self._weights_are_finite()]
-        self._undo(~self.quarantine.judge(finite, self.global_step + 1), before)
+        finite = [
+            terms["total"].isfinite(),
+            norms.isfinite(),
+            weights_are_finite(self.stage.parameters().values()),
+        ]
+        undo(~self.quarantine.judge(finite, self.global_step + 1), self.optimizer.tensors(), before)
         self.step += 1
         return self._records(terms, rate, start)
-
-    @torch.no_grad()
-    def _weights_are_finite(self) -> Tensor:
-        each = [p.flatten(1).isfinite().all(1) for p in self.stage.parameters().values()]
-        return torch.stack(each).all(0)
-
-    @torch.no_grad()
-    def _undo(self, which: Tensor, before: Sequence[Tensor]) -> None:
-        """Bring some concepts back to before the step; a choice, as 0 x NaN is NaN."""
-        for now, then in zip(self.optimizer.tensors(), before, strict=True):
-            now.copy_(torch.where(which.reshape(-1, *[1] * (now.ndim - 1)), then, now))
 
     def _backward(self, micro: int) -> dict[str, Tensor]:
         """Gradients of one micro-batch; returns each term, [concepts]."""
@@ -312,11 +298,3 @@ class Training:
                 value.copy_(tensors[f"optimizer.{name}/{key}"])
         self.quarantine.restore(tensors)
         self._host_quarantine(*torch.stack(self._quarantine_columns()).tolist())
-
-
-def _unchanged(picture: Picture) -> Image.Image:
-    """Read a picture that was checked before; it must be the same file still."""
-    now, image = read_checked(picture.path)
-    if now.sha256 != picture.sha256:
-        raise UserError(f"{picture.path}: changed while it was being read; start again")
-    return image
