@@ -133,6 +133,11 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, damaged
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a checkpoint lies there, whole or not."""
+    return any(folder.glob(_NAMES))
+
+
 def _read(path: Path) -> Checkpoint:
     if not path.is_file():  # a pipe would wait for ever
         raise ValueError("is not a plain file")

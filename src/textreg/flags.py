@@ -16,6 +16,13 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def count_or_auto(text: str) -> int | str:
+    """A number from 1 up, or auto."""
+    if text != "auto" and not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 1 up")
+    return text if text == "auto" else int(text)
+
+
 def seed_number(text: str) -> int:
     """A seed, from 0 to 2^63 - 1."""
     if not re.fullmatch(r"\d{1,19}", text) or int(text) >= 2**63:

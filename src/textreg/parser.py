@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import textreg.priors as priors
-from textreg.flags import NearestParser, number, seed_number, whole_number
+from textreg.flags import NearestParser, count_or_auto, number, seed_number, whole_number
 from textreg.track import TRACKERS
 
 RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -28,6 +28,14 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--resolution": (
         "images.resolution",
         {"type": whole_number, "metavar": "PX", "help": "training side"},
+    ),
+    "--batch-concepts": (
+        "batch_concepts",
+        {
+            "type": count_or_auto,
+            "metavar": "auto|N",
+            "help": "concepts in one batch, the others in waves; auto: what fits",
+        },
     ),
     "--seed": ("seed", {"type": seed_number, "metavar": "S", "help": "decides every draw"}),
     "--device": ("device", {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1"}),
@@ -255,7 +263,8 @@ def _compare_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--preset", metavar="NAME", help="as in textreg train")
     verb.add_argument("--config", type=Path, metavar="FILE", help="YAML with settings of all runs")
     for flag, (_, options) in RUN_FLAGS.items():
-        if flag != "--prior":
+        # The priors are the question here, and each of its runs has one concept.
+        if flag not in ("--prior", "--batch-concepts"):
             verb.add_argument(flag, **options)
 
 

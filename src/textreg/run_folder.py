@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,12 @@ from textreg.regular_file import read_regular
 from textreg.run_lock import LOCK_FILE, locked
 from textreg.yaml_file import MOST_YAML, parse
 
-_BEFORE_THE_CLAIM = (LOCK_FILE, ".run.yaml.partial")
+_BEFORE_THE_CLAIM = (
+    LOCK_FILE,
+    ".environment.json.partial",
+    "environment.json",
+    ".run.yaml.partial",
+)
 """What a run killed in its first moment may leave."""
 _PACKAGES = ("textreg", "torch", "diffusers", "transformers", "safetensors", "numpy", "Pillow")
 
@@ -46,9 +51,14 @@ class RunFolder:
             and self.same_run()
         )
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run has claimed the folder."""
+        return (self.path / "run.yaml").is_file()
+
     def same_run(self) -> bool:
         """Whether the folder holds this very run."""
-        return (self.path / "run.yaml").is_file() and not self._differences()
+        return self.begun and not self._differences()
 
     @contextmanager
     def held(self, pictures: dict[str, list[str]], *, take_over: bool = False) -> Generator[None]:
@@ -95,7 +105,7 @@ class RunFolder:
         Raises:
             UserError: says which setting differs, or what lies there.
         """
-        if (self.path / "run.yaml").is_file():
+        if self.begun:
             if differences := self._differences(pictures):
                 raise UserError(
                     f"{self.path} holds another run: {'; '.join(differences)}. "
@@ -108,17 +118,18 @@ class RunFolder:
                 f"{self.path}: is no run's folder and not empty ({others[0]}); choose another --out"
             )
 
-    def claim(self, pictures: dict[str, list[str]], base: str) -> None:
-        """Write run.yaml and environment.json once nothing can refuse the run any more.
+    def claim(self, pictures: dict[str, list[str]], base: str, how: dict[str, Any]) -> None:
+        """Write environment.json and run.yaml once nothing can refuse the run any more.
 
         Args:
             pictures: as in `held`.
             base: `base_digest` of the base.
+            how: what was chosen for this machine, to be kept when the run goes on.
 
         Raises:
             UserError: the run began with another base under this name.
         """
-        if (self.path / "run.yaml").is_file():
+        if self.begun:
             # Folders of imported files, which no base has made, have none on record.
             if read_record(self.path).get("base_digest", base) != base:
                 raise UserError(
@@ -127,11 +138,23 @@ class RunFolder:
                 )
             return
         record = {"run": plain(self.run), "pictures": pictures, "base_digest": base}
+        content = json.dumps(environment() | how, indent=2).encode()
+        # First, as with run.yaml the folder is this run's, and its choices are then there.
+        publish(self.path / "environment.json", content)
         publish(
             self.path / "run.yaml",
             yaml.safe_dump(json.loads(json.dumps(record)), sort_keys=False).encode(),
         )
-        publish(self.path / "environment.json", json.dumps(environment(), indent=2).encode())
+
+    def chosen(self, key: str) -> Any:
+        """What `claim` was told of this key; none: the run has not begun, or was not told."""
+        path = self.path / "environment.json"
+        if not self.begun or not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8")).get(key)
+        except (ValueError, AttributeError):
+            raise UserError(f"{path}: is damaged; choose another --out") from None
 
     def _differences(self, pictures: dict[str, list[str]] | None = None) -> list[str]:
         record = read_record(self.path)
@@ -149,8 +172,8 @@ class RunFolder:
             lines.append("the pictures have changed since")
         return lines
 
-    def truncate_metrics(self, steps_done: int) -> str | None:
-        """Drop the lines of steps that come after a checkpoint: they are taken again.
+    def truncate_metrics(self, steps_done: int, concepts: Collection[str]) -> str | None:
+        """Drop the lines of these concepts' steps after a checkpoint: they are taken again.
 
         Returns:
             A line for the user, if records of steps that stay done are damaged.
@@ -161,10 +184,10 @@ class RunFolder:
         damaged: list[int] = []
         lines = self.metrics.read_bytes().split(b"\n")
         for number, line in enumerate(lines[:-1], 1):
-            step = _step_of(line)
-            if step is None:
+            found = _place_of(line)
+            if found is None:
                 damaged.append(number)
-            elif step <= steps_done:
+            elif found[0] <= steps_done or found[1] not in concepts:
                 kept.append(line + b"\n")
         # What follows the last line break was cut off by a kill: it is newer than the checkpoint.
         publish(self.metrics, b"".join(kept))
@@ -173,13 +196,14 @@ class RunFolder:
         return f"{self.metrics}: line {damaged[0]} is damaged ({len(damaged)} in all); left out"
 
 
-def _step_of(line: bytes) -> int | None:
-    """The step that a line of the metrics is about, if it is whole."""
+def _place_of(line: bytes) -> tuple[int, str] | None:
+    """The step and concept that a line of the metrics is about, if it is whole."""
     try:
-        step = json.loads(line)["global_step"]
+        record = json.loads(line)
+        step, concept = record["global_step"], record["concept"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return step if type(step) is int else None
+    return (step, concept) if type(step) is int and isinstance(concept, str) else None
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ def problems(run: Run) -> list[str]:
         "optimizer.accumulation": run.optimizer.accumulation,
         "class_images.count": run.class_images.count,
         "class_images.steps": run.class_images.steps,
+        "--batch-concepts": 1 if run.batch_concepts == "auto" else run.batch_concepts,
         "save_steps": run.save_steps,
         "--resolution": run.images.resolution if run.images.resolution is not None else 1,
         "images.views": run.images.views if run.images.views is not None else 1,
