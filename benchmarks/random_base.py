@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from textreg.base_configs import CONFIGS, Merge, clip_merges, vocabulary
+from textreg.randomness import generator
 
 
 def write_base(folder: Path, size: str = "tiny", *, seed: int = 0, dtype: str = "float32") -> Path:
@@ -29,6 +30,7 @@ def write_base(folder: Path, size: str = "tiny", *, seed: int = 0, dtype: str = 
     parts = _SIZES[size]
     merges = tiny_merges() if size.startswith("tiny") else clip_merges()
     tokens = vocabulary(merges)
+    models: dict[str, Any] = {}
     ends = {"bos_token_id": tokens["<|startoftext|>"], "eos_token_id": tokens["<|endoftext|>"]}
     try:
         for part in [p for p in parts if p.startswith("tokenizer")]:
@@ -39,15 +41,30 @@ def write_base(folder: Path, size: str = "tiny", *, seed: int = 0, dtype: str = 
             config = ends | {"pad_token_id": ends["eos_token_id"]} | parts[part]
             kind = getattr(transformers, config.pop("architectures", ["CLIPTextModel"])[0])
             config = transformers.CLIPTextConfig(**config | {"vocab_size": len(tokens)})
-            kind(config).save_pretrained(folder / part)
-        diffusers.AutoencoderKL(**parts["vae"]).save_pretrained(folder / "vae")
-        diffusers.UNet2DConditionModel(**parts["unet"]).save_pretrained(folder / "unet")
+            models[part] = kind(config)
+        models["vae"] = diffusers.AutoencoderKL(**parts["vae"])
+        models["unet"] = diffusers.UNet2DConditionModel(**parts["unet"])
+        for part, model in models.items():
+            if size.startswith("tiny"):
+                _redraw(model, f"{seed} {part}")
+            model.save_pretrained(folder / part)
     finally:
         torch.set_default_dtype(kept)
     name = parts["scheduler"]["_class_name"]
     getattr(diffusers, name).from_config(parts["scheduler"]).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(_index(parts, name), indent=2))
     return folder
+
+
+@torch.no_grad()
+def _redraw(model: torch.nn.Module, seed: str) -> None:
+    """The same weights whatever version of a library made the model; constant ones stay."""
+    for name, p in model.named_parameters():
+        if p.numel() > 1 and bool((p == p.flatten()[0]).all()):
+            continue
+        inputs = p[0].numel() if p.ndim > 1 and "embedding" not in name else 2500
+        scale = 1 / (3 * inputs) ** 0.5  # as torch draws matrices; about .01 for a vector
+        p.copy_(scale * torch.randn(p.shape, generator=generator(seed, name)))
 
 
 def _index(parts: dict[str, Any], scheduler: str) -> dict[str, Any]:
