@@ -56,9 +56,22 @@ def random_adapter(backbone: Backbone, *, size: float, rank: int = 2) -> Adapter
 
 def moved(model: PictureModel, base: PictureModel, x_t: Tensor, t: Tensor, prompt: str) -> float:
     """How far a model's prediction is from the base's without the word, relative."""
-    given = model.predict(x_t, t, model.keys_values([prompt]))
-    plain = base.predict(x_t, t, base.keys_values([prompt.replace("<krk1> ", "")]))
+    given = model.predict(x_t, t, model.conditioning([prompt]))
+    plain = base.predict(x_t, t, base.conditioning([prompt.replace("<krk1> ", "")]))
     return float((given - plain).norm() / plain.norm())
+
+
+def plain_prediction(pipe: Any, prompts: list[str], x_t: Tensor, t: Tensor) -> Tensor:
+    """The denoiser's, with the pipeline's own reading of prompts."""
+    said = pipe.encode_prompt(
+        prompts, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
+    )
+    added = None
+    if len(said) == 4:
+        side = x_t.shape[-1] * pipe.vae_scale_factor
+        sizes = torch.tensor([[side, side, 0, 0, side, side]] * len(x_t), dtype=x_t.dtype)
+        added = {"text_embeds": said[2], "time_ids": sizes}
+    return pipe.unet(x_t, t, said[0], added_cond_kwargs=added, return_dict=False)[0]
 
 
 def plain_pipeline(base: Path, dtype: torch.dtype = torch.float32) -> Any:
