@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -59,6 +60,15 @@ def moved(model: PictureModel, base: PictureModel, x_t: Tensor, t: Tensor, promp
     given = model.predict(x_t, t, model.conditioning([prompt]))
     plain = base.predict(x_t, t, base.conditioning([prompt.replace("<krk1> ", "")]))
     return float((given - plain).norm() / plain.norm())
+
+
+def load_word(pipe: Any, folder: Path) -> None:
+    """A run's word, by the very lines that its model card says."""
+    code = (folder / "README.md").read_text().split("```python")[1].split("```")[0]
+    behind = code.split('pipe.load_lora_weights("this/folder")')[1]
+    lines = [line for line in behind.splitlines() if not line.startswith("pipe(")]
+    given = {"pipe": pipe, "safetensors": safetensors}
+    exec("\n".join(lines).replace("this/folder", str(folder)), given)
 
 
 def plain_prediction(pipe: Any, prompts: list[str], x_t: Tensor, t: Tensor) -> Tensor:

@@ -225,7 +225,7 @@ def _saved_vector(path: Path, width: int) -> Tensor:
     Raises:
         UserError: the file holds no vector, or one of another base.
     """
-    _, vector = read_embedding(path)
+    vector = read_embedding(path).vector
     if vector.shape[0] != width:
         raise UserError(
             f"{path}: its word has {vector.shape[0]} numbers, this base reads {width}: it belongs "
