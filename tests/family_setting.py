@@ -19,9 +19,9 @@ from tiny_run import tiny_run
 Loaded = Callable[[str], Backbone]
 
 
-def family_run(base: Path, out: Path, pictures: Path, **changes: Any) -> Run:
+def family_run(base: Path, out: Path, *pictures: Path, **changes: Any) -> Run:
     """A few steps on views of 32 pixels: these bases halve a latent up to three times."""
-    return tiny_run(base, out, pictures, **({"images": Images(resolution=32, views=2)} | changes))
+    return tiny_run(base, out, *pictures, **({"images": Images(resolution=32, views=2)} | changes))
 
 
 def model_of(backbone: Backbone) -> tuple[ConceptTexts, list[Tensor]]:
@@ -52,6 +52,7 @@ def random_adapter(backbone: Backbone, *, size: float, rank: int = 2) -> Adapter
             )
         },
         alpha=float(rank),
+        second_width=backbone.second_width,
     )
 
 

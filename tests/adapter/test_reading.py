@@ -143,10 +143,9 @@ def test_each_form_of_a_words_file_is_read(form: str, tmp_path: Path) -> None:
     shapes, word = WORDS[form]
     path = tmp_path / "krk1.safetensors"
     save_file({k: torch.arange(6.0).reshape(shape) for k, shape in shapes.items()}, path)
-    word = read_embedding(path)
-    found, vector = word.name, word.vector
-    assert found == word
-    assert vector.equal(torch.arange(6.0))
+    found = read_embedding(path)
+    assert found.name == word
+    assert found.vector.equal(torch.arange(6.0))
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,22 @@
 """What Stable Diffusion XL has beside the others: a second encoder, a pooled vector, sizes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from family_setting import Loaded, model_of, plain_pipeline, random_adapter
+from family_setting import Loaded, family_run, model_of, plain_pipeline, random_adapter
+from textreg.adapter import Adapter
+from textreg.adapter.about import Facts
+from textreg.adapter.export import export
+from textreg.adapter.reading import Told
+from textreg.errors import UserError
+from textreg.importing import import_file
 from textreg.sampling import PictureModel, sample, scheduler_of
+from tiny_run import results, train, train_some
 
 XL = "tiny-sdxl"
 FIRST = 32
@@ -99,3 +107,66 @@ def test_plain_diffusers_draws_the_bases_picture(
     )
     ours = np.asarray(next(drawn).image).astype(int)
     assert np.abs(ours - np.asarray(theirs).astype(int)).max() <= 2
+
+
+def test_stage_1_learns_a_vector_for_each_encoder_and_holds_both_norms(
+    base_of: Callable[[str], Path], in_float64: Loaded, cat_pictures: Path, tmp_path: Path
+) -> None:
+    backbone = in_float64(XL)
+    run = family_run(base_of(XL), tmp_path, cat_pictures, dtype="fp64")
+    tables = backbone.word_tables
+    before = [t.clone() for t in tables]
+    vector = train(run, backbone).adapters()[0].vector
+    token = backbone.tokenizer.get_vocab()["ktn</w>"]
+    assert [t.shape[1] for t in tables] == [FIRST, backbone.second_width]
+    for learned, table, kept in zip(
+        vector.split([FIRST, backbone.second_width]), tables, before, strict=True
+    ):
+        first = table[token].double()
+        assert (learned - first).norm() > 1e-5
+        # Pulled to its own first norm, not to that of both together.
+        assert abs(learned.norm() - first.norm()) < 0.5 * (learned - first).norm()
+        assert torch.equal(table, kept)
+
+
+@pytest.mark.parametrize("prior", ["textreg+output-preservation", "gated"])
+def test_two_concepts_train_as_each_alone_and_a_stopped_run_goes_on(
+    prior: str,
+    base_of: Callable[[str], Path],
+    in_float64: Loaded,
+    cat_pictures: Path,
+    dog_pictures: Path,
+    tmp_path: Path,
+) -> None:
+    """Pooled vectors and sizes go with their own samples."""
+    backbone, base = in_float64(XL), base_of(XL)
+    options = {"dtype": "fp64", "prior": prior}
+    both = family_run(base, tmp_path / "both", cat_pictures, dog_pictures, **options)
+    together = train(both, backbone).adapters()
+    # The second one's identifier is the second of the list.
+    alone = replace(both, concepts=both.concepts[1:], out=tmp_path / "alone")
+    (single,) = train(alone, backbone).adapters()
+    torch.testing.assert_close(single.vector, together[1].vector, **CLOSE)
+    for name, (down, up) in single.factors.items():
+        torch.testing.assert_close(down, together[1].factors[name][0], **CLOSE)
+        torch.testing.assert_close(up, together[1].factors[name][1], **CLOSE)
+    resumed = replace(alone, out=tmp_path / "resumed")
+    train_some(resumed, backbone, 4)
+    train(resumed, backbone)
+    assert results(resumed.out) == results(alone.out)
+
+
+def test_a_web_interfaces_file_becomes_a_run_and_the_original_has_none(
+    base_of: Callable[[str], Path], in_float32: Loaded, tmp_path: Path
+) -> None:
+    adapter = random_adapter(in_float32(XL), size=1.0)
+    with pytest.raises(UserError, match=r"--to legacy.*no Stable Diffusion XL"):
+        export(adapter, tmp_path / "x", ("legacy",), Facts(base="a base"))
+    export(adapter, tmp_path / "files", ("a1111",), Facts(base="a base"))
+    file = tmp_path / "files" / "webui" / "krk1_lora.safetensors"
+    _, form = import_file(file, tmp_path / "run", Told(), base=str(base_of(XL)))
+    assert form == "kohya, XL"
+    again = Adapter.load(tmp_path / "run")
+    assert again.vector.equal(adapter.vector)
+    assert again.second_width == adapter.second_width
+    assert all(torch.equal(again.factors[n][1], up) for n, (_, up) in adapter.factors.items())
