@@ -1,8 +1,11 @@
 """What Stable Diffusion XL has beside the others: a second encoder, a pooled vector, sizes."""
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,9 @@ from textreg.adapter import Adapter
 from textreg.adapter.about import Facts
 from textreg.adapter.export import export
 from textreg.adapter.reading import Told
+from textreg.backbone import load
 from textreg.errors import UserError
+from textreg.evaluate.identifier_drift import leakage
 from textreg.importing import import_file
 from textreg.sampling import PictureModel, sample, scheduler_of
 from tiny_run import results, train, train_some
@@ -129,7 +134,9 @@ def test_stage_1_learns_a_vector_for_each_encoder_and_holds_both_norms(
         assert torch.equal(table, kept)
 
 
-@pytest.mark.parametrize("prior", ["textreg+output-preservation", "gated"])
+@pytest.mark.parametrize(
+    "prior", ["textreg+output-preservation", pytest.param("gated", marks=pytest.mark.slow)]
+)
 def test_two_concepts_train_as_each_alone_and_a_stopped_run_goes_on(
     prior: str,
     base_of: Callable[[str], Path],
@@ -170,3 +177,44 @@ def test_a_web_interfaces_file_becomes_a_run_and_the_original_has_none(
     assert again.vector.equal(adapter.vector)
     assert again.second_width == adapter.second_width
     assert all(torch.equal(again.factors[n][1], up) for n, (_, up) in adapter.factors.items())
+
+
+def _add(file: Path, settings: dict[str, Any]) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "why"),
+    [
+        ("model_index.json", {"text_encoder": [None, None]}, "its text_encoder is None"),
+        ("unet/config.json", {"addition_embed_type": None}, "addition_embed_type None in place of"),
+        ("unet/config.json", {"addition_time_embed_dim": 16}, "six sizes.*refiner"),
+        ("tokenizer_2/tokenizer_config.json", {"model_max_length": 20}, "read text differently"),
+    ],
+)
+def test_what_only_looks_like_it_is_refused(
+    file: str, settings: dict[str, Any], why: str, base_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = shutil.copytree(base_of(XL), tmp_path / "base")
+    _add(base / file, settings)
+    with pytest.raises(UserError, match=why):
+        load(str(base), device="cpu")
+
+
+def test_a_stable_diffusion_1_that_claims_sizes_is_refused(
+    base_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = shutil.copytree(base_of("tiny-sd1"), tmp_path / "base")
+    _add(base / "unet" / "config.json", {"addition_embed_type": "text_time"})
+    with pytest.raises(UserError, match="addition_embed_type text_time in place of None"):
+        load(str(base), device="cpu")
+
+
+def test_leakage_and_attention_are_measured_over_both_encoders(in_float64: Loaded) -> None:
+    backbone = in_float64(XL)
+    model = PictureModel(backbone, random_adapter(backbone, size=1.0))
+    prompts = ["a photo of a <krk1> cat in the dog"]
+    masked, plain = (leakage(model, prompts, masked=m, seed=0) for m in (True, False))
+    assert masked.attention == [0.0]
+    assert plain.attention[0] > 0
+    assert masked.change[0] < plain.change[0]
