@@ -1,11 +1,11 @@
-# make setup | demo | test | test-slow | check | bench
+# make setup | demo | test | test-slow | test-lowest | torture | audit | check | bench
 
 PYTHON ?= python3
 BIN := .venv/bin
 # torch is installed first and alone: a range alone would bring another build of it.
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-slow lint types check bench
+.PHONY: setup demo test test-slow test-lowest torture audit lint types check bench
 
 setup: $(STAMP)
 
@@ -32,7 +32,34 @@ types: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+# The same fast tests with the lowest version of each dependency, in an environment of their own.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt torch
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt . pytest pytest-xdist hypothesis
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt --no-deps open_clip_torch
+	PYTHONPATH=src .venv-lowest/bin/python -m pytest -n 2
+
+# Kills, full disks, hostile inputs; docs/reliability.md holds the figures.
+torture: setup
+	$(BIN)/python benchmarks/torture/torture.py --json docs/reliability.json
+
+audit: setup
+	$(BIN)/python benchmarks/torture/audit.py
+
 check: test
 
+# EXAMPLES: diffusers' folder examples, to measure against; see docs/performance.md.
+EXAMPLES ?=
+RESULTS := benchmarks/results
+
 bench: setup
-	$(BIN)/python benchmarks/speed/true_size.py
+ifdef EXAMPLES
+	$(BIN)/python benchmarks/speed/peers.py --diffusers-examples $(EXAMPLES) --json $(RESULTS)/peers-cpu.json
+else
+	@echo "left out: peers; make bench EXAMPLES=path/to/diffusers/examples"
+endif
+	$(BIN)/python benchmarks/speed/scaling.py --json $(RESULTS)/scaling-cpu.json
+	$(BIN)/python benchmarks/speed/step.py --json $(RESULTS)/step-cpu.json
+	$(BIN)/python benchmarks/speed/sd15.py --json $(RESULTS)/sd15-cpu.json
+	$(BIN)/python benchmarks/speed/page.py

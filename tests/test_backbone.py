@@ -37,6 +37,20 @@ def test_everything_is_frozen_and_in_evaluation_mode(backbone: Backbone) -> None
     assert backbone.prediction_type == "epsilon"
 
 
+def test_loading_draws_no_bar_over_ours(
+    tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    load(str(tiny_base))
+    assert logging.is_progress_bar_enabled()
+    if not shown:
+        logging.disable_progress_bar()
+    assert capsys.readouterr().err == ""
+
+
 def test_float64_is_float64_everywhere(backbone64: Backbone) -> None:
     for part in (backbone64.text_encoder, backbone64.vae, backbone64.denoiser):
         assert {p.dtype for p in part.parameters()} == {torch.float64}

@@ -26,6 +26,9 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
         ("train {cat} --noun cat --identifier <KRK1>", "not lower case"),
         ("train {cat} --identifier cat", "already a token"),
         ("train {cat} --identifier dog", "already a token"),
+        ("train {cat} --identifier ", "'': it must be one word"),
+        ("train {cat} --noun ", "no class noun"),
+        ("demo --noun ", "no class noun"),
         ("train {cat} --rank 1000", "rank 1000 is too large"),
         ("train {cat} --rank 0", "--rank is 0"),
         ("train {cat} --inversion-steps 0 --tuning-steps 0", "nothing would be trained"),
@@ -41,6 +44,8 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
         ("train {cat} {cat}", "share the folder name"),
         ("sample", "nothing to draw"),
         ("sample nowhere --prompt x", "nowhere: no such run"),
+        ("sample --prompt x --steps 2000", "--steps is 2000; this base has 1000"),
+        ("sample --prompt x --guidance nan", "'nan' is not a number"),
         ("sample --prompt x --num-images 0", "--num-images is 0"),
         ("sample --prompt-file nowhere.txt", "nowhere.txt"),
         ("evaluate nowhere", "nowhere: is no run's folder"),
@@ -132,6 +137,19 @@ def test_the_main_job(
     assert len(list((run / "samples").glob("*.png"))) == 6
 
 
+@pytest.mark.parametrize("text", ["output_preservation: {weight: 2}", "seed: 1  # without out"])
+def test_a_file_that_only_mentions_out_leaves_the_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cat_pictures: Path, text: str
+) -> None:
+    from textreg.commands import train
+
+    monkeypatch.setattr(
+        train, "run_with_progress", lambda run, *_: int(run.out != Path("runs/cat"))
+    )
+    (tmp_path / "settings.yaml").write_text(text)
+    assert main(["train", str(cat_pictures), "--config", str(tmp_path / "settings.yaml")]) == 0
+
+
 def test_several_concepts_in_one_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_base: Path, cat_pictures: Path
 ) -> None:
@@ -172,11 +190,13 @@ def test_flags_are_frozen() -> None:
                 "--identifier",
                 "--property",
                 "--preset",
+                "--batch-concepts",
                 "--config",
                 "--out",
                 "--base",
                 "--prior",
                 "--track",
+                "--take-over",
                 "--inversion-steps",
                 "--tuning-steps",
                 "--rank",

@@ -21,6 +21,12 @@ def test_every_file_the_readme_links_to_exists() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_no_page_has_a_figure_left_to_fill_in() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        blanks = re.findall(r"\b[A-Z0-9]{3,} (?:s|GiB|hours)\b", page.read_text())
+        assert blanks == [b for b in blanks if b.split()[0].isdigit()], page
+
+
 def test_every_file_and_test_in_the_method_table_exists() -> None:
     table = (ROOT / "docs/method.md").read_text()
     sources = set(re.findall(r"`([\w/]+\.py)`", table))

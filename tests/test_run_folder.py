@@ -282,7 +282,8 @@ def test_environment_names_no_machine(backbone: Backbone, make_run: MakeRun) -> 
     run = make_run("run")
     train_some(run, backbone, 1)
     environment = json.loads((run.out / "environment.json").read_text())
-    assert set(environment) == {"python", "packages", "platform", "cores", "threads", "gpu"}
+    made_with = {"python", "packages", "platform", "cores", "threads", "gpu"}
+    assert set(environment) == made_with | {"batch_concepts"}
     assert {"textreg", "torch", "diffusers", "transformers"} <= set(environment["packages"])
 
 

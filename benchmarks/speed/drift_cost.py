@@ -26,7 +26,7 @@ _MEASUREMENTS = 50
 
 def main() -> None:
     """Train some steps, measure often, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--base", default="toyland")
     parser.add_argument("--images", type=Path, default=Path("custom_datasets/data/cat"))
     parser.add_argument("--noun", default="cat")

@@ -16,6 +16,7 @@ from textreg.base_screen import read_json, screen
 from textreg.bases import embedded_names, local_folder
 from textreg.errors import UserError
 from textreg.families import FAMILIES, other_channels, parts_of
+from textreg.library_bars import without_library_bars
 from textreg.single_file import Checkpoint, recognise
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -50,6 +51,11 @@ class BaseFiles:
         files = cls(folder=folder, parts=parts, checkpoint=checkpoint)
         files._refuse_other_kinds(source)
         return files
+
+    @property
+    def place(self) -> Path:
+        """What lies on the disk: the checkpoint, or the folder."""
+        return self.folder if self.checkpoint is None else self.checkpoint.path
 
     def config(self, part: str) -> dict[str, Any]:
         """A part's configuration."""
@@ -93,6 +99,7 @@ class BaseFiles:
         del options["tokenizer_class"]
         return CLIPTokenizer(vocab=vocabulary(merges), **options)
 
+    @without_library_bars()
     def load(self, part: str, dtype: torch.dtype) -> Any:
         """A part's model in the given precision, whatever its file is in.
 

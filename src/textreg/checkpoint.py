@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +18,16 @@ from textreg.errors import UserError
 
 _KEEP = 2
 _NAMES = "[01]-[0-9]*.safetensors"
+_DAMAGE = (
+    SafetensorError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OSError,
+    RecursionError,
+)
+"""What reading a damaged file may raise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,31 +45,62 @@ def publish(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all.
 
     Raises:
-        UserError: the disk is full or read-only; names the path and the size.
+        UserError: the disk is full or read-only; names the path and the size. Or the file is there
+            but may not outlive a power cut.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(partial, data)
         partial.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        # The first fault is the one to tell; what cannot be removed now is at the next start.
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise UserError(
             f"{path}: cannot be written ({error.strerror}), {len(data):,} bytes needed; "
             "make room or choose another --out, then give the same command again"
         ) from None
+    try:
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise UserError(
+            f"{path}: is written, but its folder cannot be flushed to the disk ({error.strerror}), "
+            "so a power cut may undo it; look after that disk, then give the same command again"
+        ) from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write and flush a file that is not there, whatever lies in its place: a link is not taken."""
+    path.unlink(missing_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(file, left) :]
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename outlive a power cut, where the file system knows how to."""
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a network's file system
+            raise
+    finally:
+        os.close(directory)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Publish a checkpoint, then delete all but the newest two."""
+    """Publish a checkpoint, then delete all but the newest two.
+
+    Raises:
+        UserError: as `publish`; or an old one cannot be deleted.
+    """
     tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
     metadata = {
         "stage": str(checkpoint.stage),
@@ -68,7 +111,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     path = folder / f"{checkpoint.stage}-{checkpoint.step:07d}.safetensors"
     publish(path, save(tensors, {"textreg.checkpoint": json.dumps(metadata)}))
     for old in sorted(folder.glob(_NAMES))[:-_KEEP]:
-        old.unlink()
+        try:
+            old.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{old}: cannot be deleted ({error.strerror})") from None
     return path
 
 
@@ -76,16 +122,25 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and a line for each damaged one passed over."""
     damaged: list[str] = []
     for leftover in folder.glob(".*.partial"):
-        leftover.unlink()
+        # What stays is in nobody's way; whether this folder can be written shows at the next save.
+        with contextlib.suppress(OSError):
+            leftover.unlink()
     for path in sorted(folder.glob(_NAMES), reverse=True):
         try:
             return _read(path), damaged
-        except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        except _DAMAGE as error:
             damaged.append(f"{path}: damaged ({error}); going on from before it")
     return None, damaged
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a checkpoint lies there, whole or not."""
+    return any(folder.glob(_NAMES))
+
+
 def _read(path: Path) -> Checkpoint:
+    if not path.is_file():  # a pipe would wait for ever
+        raise ValueError("is not a plain file")
     with safe_open(path, framework="pt") as file:
         metadata = json.loads((file.metadata() or {})["textreg.checkpoint"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

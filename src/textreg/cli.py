@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from textreg.dependencies import check_versions
 from textreg.errors import QuarantineError, UserError
 from textreg.parser import RUN_FLAGS, parser
 
@@ -116,6 +117,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = parser().parse_args(words)
     try:
+        check_versions()
         return _VERBS[arguments.verb](arguments)
     except UserError as error:
         print(f"textreg: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
 import re
 from typing import Any, NoReturn
 
@@ -15,11 +16,29 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def count_or_auto(text: str) -> int | str:
+    """A number from 1 up, or auto."""
+    if text != "auto" and not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 1 up")
+    return text if text == "auto" else int(text)
+
+
 def seed_number(text: str) -> int:
     """A seed, from 0 to 2^63 - 1."""
     if not re.fullmatch(r"\d{1,19}", text) or int(text) >= 2**63:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
     return int(text)
+
+
+def number(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
 
 
 class NearestParser(argparse.ArgumentParser):

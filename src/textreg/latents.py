@@ -9,9 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from textreg.backbone import Backbone
-from textreg.concept import training_view
-from textreg.config import Images
+from textreg.concept import Folder, training_view
+from textreg.config import Concept, Images, Run
 from textreg.errors import UserError
+from textreg.pictures import Picture, read_checked
 from textreg.randomness import Draws
 
 _BRIGHTNESS, _CONTRAST = 0.2, 0.1
@@ -90,3 +91,21 @@ class Latents:
         if not bool(moments.isfinite().all()):
             raise UserError(f"picture {picture} of {self._key[-1]}: the VAE cannot encode it")
         return moments
+
+
+def latents_of(run: Run, concept: Concept, folder: Folder, backbone: Backbone) -> Latents:
+    """A concept's training pictures.
+
+    Raises:
+        UserError: one of them has changed since it was checked.
+    """
+    images = [_unchanged(picture) for picture in folder.pictures]
+    return Latents(images, backbone, run.images, (run.seed, concept.name))
+
+
+def _unchanged(picture: Picture) -> Image.Image:
+    """Read a picture that was checked before; it must be the same file still."""
+    now, image = read_checked(picture.path)
+    if now.sha256 != picture.sha256:
+        raise UserError(f"{picture.path}: changed while it was being read; start again")
+    return image

@@ -8,10 +8,11 @@ from textreg.adapter import Adapter
 from textreg.adapter.export import export
 from textreg.adapter.model_card import card_prompts, write_card
 from textreg.backbone import Backbone, load
-from textreg.config import Run
+from textreg.config import Concept, Run
 from textreg.errors import QuarantineError
 from textreg.run_facts import facts_of
 from textreg.run_folder import RunFolder
+from textreg.run_lock import locked
 from textreg.sampling import PictureModel, sample
 from textreg.trainer import check_pictures, trainings
 from textreg.training import StepRecord
@@ -22,6 +23,7 @@ def learn(
     *,
     backbone: Backbone | None = None,
     on_step: Callable[[StepRecord], bool | None] | None = None,
+    take_over: bool = False,
 ) -> list[Adapter] | None:
     """Train a run, or what is left of it, and write its model card.
 
@@ -29,6 +31,7 @@ def learn(
         run: what to do.
         backbone: the base, if it is loaded already.
         on_step: called with each record; returning True stops after that step.
+        take_over: go on where a process of another machine is on record.
 
     Returns:
         Each concept; none if it was stopped. The same call then goes on.
@@ -44,7 +47,7 @@ def learn(
             run.base, revision=run.revision, device=run.device, dtype=run.dtype
         )
         try:
-            for _, records in trainings(run, backbone):
+            for _, records in trainings(run, backbone, take_over=take_over):
                 if on_step and any([on_step(record) for record in records]):
                     return None
         except QuarantineError as error:
@@ -60,30 +63,35 @@ def write_cards(run: Run, backbone: Backbone, *, without: frozenset[str] = froze
     With the card the run is finished.
     """
     place = RunFolder(run)
-    for concept in run.concepts:
-        if concept.name in without:
-            continue
-        folder = place.concept_folder(concept.name)
-        adapter = Adapter.load(folder)
-        prompts = card_prompts(adapter)[: run.card_pictures]
-        model = PictureModel(backbone, adapter)
-        drawn = sample(model, prompts, seeds=range(len(prompts)), resolution=run.images.resolution)
-        pictures = list(drawn)
-        # No other program can draw a gated edit.
-        if adapter.edited_tokens == "all":
-            facts = facts_of(
-                place.path,
-                run,
-                concept,
-                resolution=backbone.resolution,
-                prediction_type=backbone.prediction_type,
-            )
-            export(
-                adapter,
-                folder,
-                ("diffusers", "kohya", "a1111", "comfyui"),
-                facts,
-                picture=pictures[0].image if pictures else None,
-                replace=True,
-            )
-        write_card(folder, run, adapter, pictures)
+    with locked(place.path):
+        for concept in run.concepts:
+            if concept.name not in without:
+                _finish(run, concept, place, backbone)
+
+
+def _finish(run: Run, concept: Concept, place: RunFolder, backbone: Backbone) -> None:
+    """One concept's pictures, web interfaces' files and card."""
+    folder = place.concept_folder(concept.name)
+    adapter = Adapter.load(folder)
+    prompts = card_prompts(adapter)[: run.card_pictures]
+    model = PictureModel(backbone, adapter)
+    drawn = sample(model, prompts, seeds=range(len(prompts)), resolution=run.images.resolution)
+    pictures = list(drawn)
+    # No other program can draw a gated edit.
+    if adapter.edited_tokens == "all":
+        facts = facts_of(
+            place.path,
+            run,
+            concept,
+            resolution=backbone.resolution,
+            prediction_type=backbone.prediction_type,
+        )
+        export(
+            adapter,
+            folder,
+            ("diffusers", "kohya", "a1111", "comfyui"),
+            facts,
+            picture=pictures[0].image if pictures else None,
+            replace=True,
+        )
+    write_card(folder, run, adapter, pictures)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import textreg.priors as priors
-from textreg.flags import NearestParser, seed_number, whole_number
+from textreg.flags import NearestParser, count_or_auto, number, seed_number, whole_number
 from textreg.track import TRACKERS
 
 RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -28,6 +28,14 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--resolution": (
         "images.resolution",
         {"type": whole_number, "metavar": "PX", "help": "training side"},
+    ),
+    "--batch-concepts": (
+        "batch_concepts",
+        {
+            "type": count_or_auto,
+            "metavar": "auto|N",
+            "help": "concepts in one batch, the others in waves; auto: what fits",
+        },
     ),
     "--seed": ("seed", {"type": seed_number, "metavar": "S", "help": "decides every draw"}),
     "--device": ("device", {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1"}),
@@ -117,6 +125,11 @@ def _train_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--track", choices=TRACKERS, help="send losses and drift to a tracker as well"
     )
+    verb.add_argument(
+        "--take-over",
+        action="store_true",
+        help="go on in a folder that a process of another machine held, and left without a word",
+    )
     for flag, (_, options) in RUN_FLAGS.items():
         verb.add_argument(flag, **options)
 
@@ -153,7 +166,7 @@ def _sample_flags(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--guidance",
-        type=float,
+        type=number,
         default=5.0,
         metavar="G",
         help="classifier-free guidance (default 5)",
@@ -220,7 +233,7 @@ def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--steps", type=whole_number, metavar="N", help="denoising steps; default: the base's own"
     )
-    verb.add_argument("--guidance", type=float, metavar="G", help="default: the base's own")
+    verb.add_argument("--guidance", type=number, metavar="G", help="default: the base's own")
     verb.add_argument("--sampler", choices=["ddim", "dpm", "euler"], help="default ddim")
     verb.add_argument("--batch-size", type=whole_number, metavar="N")
     for flag in ("--base", "--device", "--dtype"):
@@ -250,7 +263,8 @@ def _compare_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--preset", metavar="NAME", help="as in textreg train")
     verb.add_argument("--config", type=Path, metavar="FILE", help="YAML with settings of all runs")
     for flag, (_, options) in RUN_FLAGS.items():
-        if flag != "--prior":
+        # The priors are the question here, and each of its runs has one concept.
+        if flag not in ("--prior", "--batch-concepts"):
             verb.add_argument(flag, **options)
 
 

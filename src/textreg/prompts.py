@@ -8,7 +8,10 @@ from typing import Literal
 
 from textreg.config import Concept, EditPool, TextReg
 from textreg.errors import UserError
+from textreg.regular_file import read_regular
 
+_MOST_PROMPTS = 1 << 24
+"""Bytes of a user's prompt file."""
 Pool = Literal["class", "neighbour", "general", "null"]
 
 
@@ -61,10 +64,7 @@ def read_prompt_file(path: Path) -> list[str]:
         UserError: the file cannot be read, is not UTF-8, or holds a NUL byte or no
             prompt; names the line.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+    data = read_regular(path, most=_MOST_PROMPTS)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

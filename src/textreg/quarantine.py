@@ -6,7 +6,7 @@ is left as it was after its last good step, and the run ends as failed once the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -54,6 +54,19 @@ class Quarantine:
         """Set the strikes to a checkpoint's."""
         self.strikes.copy_(tensors["quarantine.strikes"])
         self.last.copy_(tensors["quarantine.last"])
+
+
+@torch.no_grad()
+def weights_are_finite(parameters: Iterable[Tensor]) -> Tensor:
+    """Of each concept, the first dimension, whether all its numbers are finite; [concepts]."""
+    return torch.stack([p.flatten(1).isfinite().all(1) for p in parameters]).all(0)
+
+
+@torch.no_grad()
+def undo(which: Tensor, tensors: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    """Bring some concepts back to before the step; a choice, as 0 x NaN is NaN."""
+    for now, then in zip(tensors, before, strict=True):
+        now.copy_(torch.where(which.reshape(-1, *[1] * (now.ndim - 1)), then, now))
 
 
 def line(concept: str, what: int, where: str, strikes: int) -> str:

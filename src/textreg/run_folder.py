@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import os
 import platform
-import socket
-import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,16 @@ import yaml
 from textreg.checkpoint import publish
 from textreg.config import Run, plain
 from textreg.errors import UserError
+from textreg.regular_file import read_regular
+from textreg.run_lock import LOCK_FILE, locked
+from textreg.yaml_file import MOST_YAML, parse
 
-_BEFORE_THE_CLAIM = (".lock", ".run.yaml.partial")
+_BEFORE_THE_CLAIM = (
+    LOCK_FILE,
+    ".environment.json.partial",
+    "environment.json",
+    ".run.yaml.partial",
+)
 """What a run killed in its first moment may leave."""
 _PACKAGES = ("textreg", "torch", "diffusers", "transformers", "safetensors", "numpy", "Pillow")
 
@@ -46,43 +51,53 @@ class RunFolder:
             and self.same_run()
         )
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run has claimed the folder."""
+        return (self.path / "run.yaml").is_file()
+
     def same_run(self) -> bool:
         """Whether the folder holds this very run."""
-        return (self.path / "run.yaml").is_file() and not self._differences()
+        return self.begun and not self._differences()
 
     @contextmanager
-    def held(self, pictures: dict[str, list[str]]) -> Generator[None]:
+    def held(self, pictures: dict[str, list[str]], *, take_over: bool = False) -> Generator[None]:
         """Create or reopen the folder and lock it while training.
 
         Args:
             pictures: sha256 of each concept's pictures, in order, by concept.
+            take_over: go on where a process of another machine is on record.
 
         Raises:
-            UserError: the folder cannot be written, is in use, or holds another run.
+            UserError: the folder cannot be written, is in use, holds another run, or leads out of
+                itself.
         """
         self.refuse_another(pictures)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("a+")
         except OSError as error:
             raise UserError(
                 f"--out {self.path}: cannot be written ({error.strerror}); choose another folder"
             ) from None
-        with lock:
-            self._lock(lock)
+        with locked(self.path, take_over=take_over):
             # Another process may have filled and left it since.
             self.refuse_another(pictures)
+            self._refuse_ways_out()
             yield
 
-    def _lock(self, lock: Any) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise UserError(f"{self.path}: in use by {lock.read().strip()}") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}\n")
-        lock.flush()
+    def _refuse_ways_out(self) -> None:
+        """Everything that is written stays in the folder, and nothing in it can block."""
+        home = self.path.resolve()
+        owned = [self.path, self.checkpoints, *(self.path / c.name for c in self.run.concepts)]
+        for path in (path for folder in owned for path in sorted(folder.glob("*"))):
+            try:
+                target = path.resolve()
+            except (OSError, RuntimeError):  # RuntimeError: a link to itself, before Python 3.13
+                target = None
+            if target is None or not target.is_relative_to(home):
+                raise UserError(f"{path}: is a link out of the run's folder; remove it")
+            if not (path.is_file() or path.is_dir() or path.is_symlink()):
+                raise UserError(f"{path}: is a pipe or a device; remove it")
 
     def refuse_another(self, pictures: dict[str, list[str]]) -> None:
         """Refuse a folder that another run, or something else, fills.
@@ -90,7 +105,7 @@ class RunFolder:
         Raises:
             UserError: says which setting differs, or what lies there.
         """
-        if (self.path / "run.yaml").is_file():
+        if self.begun:
             if differences := self._differences(pictures):
                 raise UserError(
                     f"{self.path} holds another run: {'; '.join(differences)}. "
@@ -103,13 +118,43 @@ class RunFolder:
                 f"{self.path}: is no run's folder and not empty ({others[0]}); choose another --out"
             )
 
-    def claim(self, pictures: dict[str, list[str]]) -> None:
-        """Write run.yaml and environment.json once nothing can refuse the run any more."""
-        if (self.path / "run.yaml").is_file():
+    def claim(self, pictures: dict[str, list[str]], base: str, how: dict[str, Any]) -> None:
+        """Write environment.json and run.yaml once nothing can refuse the run any more.
+
+        Args:
+            pictures: as in `held`.
+            base: `base_digest` of the base.
+            how: what was chosen for this machine, to be kept when the run goes on.
+
+        Raises:
+            UserError: the run began with another base under this name.
+        """
+        if self.begun:
+            # Folders of imported files, which no base has made, have none on record.
+            if read_record(self.path).get("base_digest", base) != base:
+                raise UserError(
+                    f"{self.path}: the base {self.run.base} has changed since this run began; "
+                    "bring that one back, or choose another --out to start over"
+                )
             return
-        record = {"run": plain(self.run), "pictures": pictures}
-        publish(self.path / "run.yaml", yaml.safe_dump(record, sort_keys=False).encode())
-        publish(self.path / "environment.json", json.dumps(environment(), indent=2).encode())
+        record = {"run": plain(self.run), "pictures": pictures, "base_digest": base}
+        content = json.dumps(environment() | how, indent=2).encode()
+        # First, as with run.yaml the folder is this run's, and its choices are then there.
+        publish(self.path / "environment.json", content)
+        publish(
+            self.path / "run.yaml",
+            yaml.safe_dump(json.loads(json.dumps(record)), sort_keys=False).encode(),
+        )
+
+    def chosen(self, key: str) -> Any:
+        """What `claim` was told of this key; none: the run has not begun, or was not told."""
+        path = self.path / "environment.json"
+        if not self.begun or not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8")).get(key)
+        except (ValueError, AttributeError):
+            raise UserError(f"{path}: is damaged; choose another --out") from None
 
     def _differences(self, pictures: dict[str, list[str]] | None = None) -> list[str]:
         record = read_record(self.path)
@@ -127,18 +172,38 @@ class RunFolder:
             lines.append("the pictures have changed since")
         return lines
 
-    def truncate_metrics(self, steps_done: int) -> None:
-        """Drop the lines of steps that come after a checkpoint: they are taken again."""
+    def truncate_metrics(self, steps_done: int, concepts: Collection[str]) -> str | None:
+        """Drop the lines of these concepts' steps after a checkpoint: they are taken again.
+
+        Returns:
+            A line for the user, if records of steps that stay done are damaged.
+        """
         if not self.metrics.is_file():
-            return
-        kept: list[str] = []
-        for line in self.metrics.read_text().splitlines():
-            try:
-                if json.loads(line)["global_step"] <= steps_done:
-                    kept.append(line)
-            except (ValueError, KeyError):
-                break  # a line cut off by a kill: it and all after it are newer than the checkpoint
-        publish(self.metrics, "".join(line + "\n" for line in kept).encode())
+            return None
+        kept: list[bytes] = []
+        damaged: list[int] = []
+        lines = self.metrics.read_bytes().split(b"\n")
+        for number, line in enumerate(lines[:-1], 1):
+            found = _place_of(line)
+            if found is None:
+                damaged.append(number)
+            elif found[0] <= steps_done or found[1] not in concepts:
+                kept.append(line + b"\n")
+        # What follows the last line break was cut off by a kill: it is newer than the checkpoint.
+        publish(self.metrics, b"".join(kept))
+        if not damaged:
+            return None
+        return f"{self.metrics}: line {damaged[0]} is damaged ({len(damaged)} in all); left out"
+
+
+def _place_of(line: bytes) -> tuple[int, str] | None:
+    """The step and concept that a line of the metrics is about, if it is whole."""
+    try:
+        record = json.loads(line)
+        step, concept = record["global_step"], record["concept"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (step, concept) if type(step) is int and isinstance(concept, str) else None
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -149,10 +214,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.yaml"
     try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; is this a run's folder?") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+        record = parse(read_regular(path, most=MOST_YAML, missing="; is this a run's folder?"))
+    except yaml.YAMLError:
         raise UserError(f"{path}: is not readable YAML; was it edited?") from None
     if not isinstance(record, dict) or not isinstance(record.get("run"), dict):
         raise UserError(f"{path}: is not a run's record")

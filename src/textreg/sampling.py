@@ -170,6 +170,8 @@ def sample_latents(
     random = [torch.Generator().manual_seed(seed) for seed in seeds]
     channels = backbone.denoiser.unet.config.in_channels
     x_t = torch.stack([torch.randn(channels, side, side, generator=g) for g in random])
+    if steps > (most := int(scheduler.config.num_train_timesteps)):
+        raise UserError(f"--steps is {steps}; this base has {most} at most")
     scheduler.set_timesteps(steps, device=backbone.device)
     x_t = x_t.to(backbone.device, backbone.wide) * scheduler.init_noise_sigma
     noisy = scheduler.__class__.__name__ == "EulerAncestralDiscreteScheduler"

@@ -17,13 +17,20 @@ from textreg.presets import PRESETS
 from textreg.yaml_file import read_mapping
 
 
-def build_run(flags: dict[str, Any], *, preset: str | None = None, file: Path | None = None) -> Run:
+def build_run(
+    flags: dict[str, Any],
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    defaults: dict[str, Any] | None = None,
+) -> Run:
     """The run that a command means.
 
     Args:
         flags: what the command line says, by dotted key ("tuning.steps"), only what was given.
         preset: a preset's name; none: the base's own recommended settings if it has any.
         file: a YAML file with the structure of Run.
+        defaults: what holds where nothing else says anything, with the structure of Run.
 
     Raises:
         UserError: an unknown key or a value that cannot be, by key.
@@ -37,7 +44,7 @@ def build_run(flags: dict[str, Any], *, preset: str | None = None, file: Path | 
     else:
         raise UserError(f"--preset {preset!r}: {nearest(str(preset), list(PRESETS))}")
     data: dict[str, Any] = {}
-    for layer in (start, given, nested(flags)):
+    for layer in (defaults or {}, start, given, nested(flags)):
         _merge(data, layer)
     return run_from(data, file or Path("the settings"))
 

@@ -7,22 +7,25 @@ is saved, and the same call goes on from there.
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from textreg.backbone import Backbone, load
+from textreg.base_digest import base_digest
 from textreg.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from textreg.concept import Folder, inspect_folder
+from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.priors import prior_of
+from textreg.prompts import instance_templates
 from textreg.quarantine import failure
 from textreg.run_folder import RunFolder
 from textreg.settings import require_steps
-from textreg.training import StepRecord, Training
+from textreg.step_record import StepRecord, metrics_line
+from textreg.training import Training
+from textreg.wave_size import wave_size
+from textreg.waves import Wave, waves_of
 
 
 def check_pictures(run: Run) -> list[Folder]:
@@ -61,7 +64,11 @@ def steps(run: Run, backbone: Backbone | None = None) -> Iterator[StepRecord]:
 
 
 def trainings(
-    run: Run, backbone: Backbone | None = None, *, with_start: bool = False
+    run: Run,
+    backbone: Backbone | None = None,
+    *,
+    with_start: bool = False,
+    take_over: bool = False,
 ) -> Iterator[tuple[Training, list[StepRecord]]]:
     """As `steps`, one item a step, with the training itself to take adapters from.
 
@@ -70,76 +77,118 @@ def trainings(
         backbone: as in `steps`.
         with_start: give the state that training goes on from as well, first and without records;
             whoever writes files at certain steps can so write one that a kill left out.
+        take_over: go on where a process of another machine is on record.
     """
     folders = check_pictures(run)
     place = RunFolder(run)
     hashes = {
         c.name: [p.sha256 for p in f.pictures] for c, f in zip(run.concepts, folders, strict=True)
     }
-    with place.held(hashes):
+    with place.held(hashes, take_over=take_over):
         backbone = backbone or load(
             run.base, revision=run.revision, device=run.device, dtype=run.dtype
         )
-        training = Training(run, backbone, folders)
-        place.claim(hashes)
-        for line in training.prior.collect(training.texts, place.path):
-            print(f"textreg: {line}", file=sys.stderr)
-        saved = _resume(training, place)
-        # Whether state and metrics agree: only between two steps, never within one or within the
-        # change of stages, where an interrupt would leave half a state to save.
-        whole = False
-        try:
-            if with_start:
-                yield training, []
-            with place.metrics.open("a") as metrics:
-                while training.advance():
-                    records = training.take_step()
-                    metrics.writelines(json.dumps(_line(r)) + "\n" for r in records)
-                    if training.global_step % run.save_steps == 0:
-                        metrics.flush()
-                        saved = _save(training, place)
-                    whole = True
-                    yield training, records
-                    whole = False
-            whole = True
-        finally:
-            if whole and saved != (training.stage_index, training.step):
-                _save(training, place)
-        lost = training.quarantined()
-        for concept, adapter in zip(run.concepts, training.adapters(), strict=True):
-            if concept.name not in lost:
-                adapter.save(place.concept_folder(concept.name))
+        size = wave_size(run, place, backbone)
+        waves = waves_of(place.checkpoints, len(run.concepts), size)
+        lost: dict[str, str] = {}
+        digest = base_digest(backbone.files.place)
+        for number, wave in enumerate(waves, 1):
+            if wave.lost is None:
+                training = Training(
+                    run,
+                    backbone,
+                    folders[wave.first : wave.end],
+                    run.concepts[wave.first : wave.end],
+                )
+                if not place.begun:
+                    _refuse_later(run, backbone, waves[number:])
+                place.claim(hashes, digest, {"batch_concepts": size})
+                if len(waves) > 1:
+                    names = ", ".join(c.name for c in training.concepts)
+                    print(f"textreg: wave {number} of {len(waves)}: {names}", file=sys.stderr)
+                yield from _train(training, place, wave, with_start=with_start)
+                wave_lost = _finish(training, place)
+                del training
+                if len(waves) > 1:
+                    wave.close(wave_lost)
+            else:
+                wave_lost = wave.lost
+            lost |= wave_lost
         if lost:
             raise failure(lost)
 
 
-def _line(record: StepRecord) -> dict[str, Any]:
-    line = {k: v for k, v in asdict(record).items() if v is not None}
-    # JSON has no NaN.
-    line["losses"] = {k: v if math.isfinite(v) else None for k, v in record.losses.items()}
-    return line
+def _refuse_later(run: Run, backbone: Backbone, waves: Sequence[Wave]) -> None:
+    """Refuse now what a later wave could not begin with."""
+    with_noun = not run.inversion.initialise_with_noun
+    for wave in waves:
+        concepts = run.concepts[wave.first : wave.end]
+        texts = [ConceptTexts.of(c, backbone, noun_in_prompts=with_noun) for c in concepts]
+        for t in texts:
+            t.tokens(t.fill(instance_templates(t.concept)))
+        prior_of(run).check(texts)
 
 
-def _resume(training: Training, place: RunFolder) -> tuple[int, int] | None:
-    checkpoint, damaged = newest_checkpoint(place.checkpoints)
+def _train(
+    training: Training, place: RunFolder, wave: Wave, *, with_start: bool
+) -> Iterator[tuple[Training, list[StepRecord]]]:
+    """One wave, or what is left of it."""
+    for line in training.prior.collect(training.texts, place.path):
+        print(f"textreg: {line}", file=sys.stderr)
+    saved = _resume(training, place, wave)
+    # Whether state and metrics agree: only between two steps, never within one or within the
+    # change of stages, where an interrupt would leave half a state to save.
+    whole = False
+    try:
+        if with_start:
+            yield training, []
+        with place.metrics.open("a") as metrics:
+            while training.advance():
+                records = training.take_step()
+                metrics.writelines(json.dumps(metrics_line(r)) + "\n" for r in records)
+                if training.global_step % training.run.save_steps == 0:
+                    metrics.flush()
+                    saved = _save(training, wave)
+                whole = True
+                yield training, records
+                whole = False
+        whole = True
+    finally:
+        if whole and saved != (training.stage_index, training.step):
+            _save(training, wave)
+
+
+def _finish(training: Training, place: RunFolder) -> dict[str, str]:
+    """Write the adapters of a wave that is done; returns who has none, and why."""
+    lost = training.quarantined()
+    for concept, adapter in zip(training.active, training.adapters(), strict=True):
+        if concept.name not in lost:
+            adapter.save(place.concept_folder(concept.name))
+    return lost
+
+
+def _resume(training: Training, place: RunFolder, wave: Wave) -> tuple[int, int] | None:
+    names = {concept.name for concept in training.concepts}
+    checkpoint, damaged = newest_checkpoint(wave.folder)
     for line in damaged:
         print(f"textreg: {line}", file=sys.stderr)
     if checkpoint is None:
-        place.truncate_metrics(0)
+        place.truncate_metrics(0, names)
         return None
     if checkpoint.digest != training.run.digest:
         raise UserError(
-            f"{place.checkpoints}: belongs to another run; choose another --out, or delete that "
+            f"{wave.folder}: belongs to another run; choose another --out, or delete that "
             "folder to start over"
         )
     training.restore(checkpoint)
-    place.truncate_metrics(training.global_step)
+    if line := place.truncate_metrics(training.global_step, names):
+        print(f"textreg: {line}", file=sys.stderr)
     return checkpoint.stage, checkpoint.step
 
 
-def _save(training: Training, place: RunFolder) -> tuple[int, int]:
+def _save(training: Training, wave: Wave) -> tuple[int, int]:
     save_checkpoint(
-        place.checkpoints,
+        wave.folder,
         Checkpoint(
             stage=training.stage_index,
             step=training.step,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from textreg.adapter import Adapter
@@ -16,69 +14,66 @@ from textreg.batch import losses, noisy_batch
 from textreg.checkpoint import Checkpoint
 from textreg.concept import Folder
 from textreg.concept_adamw import ConceptAdamW
+from textreg.concept_rows import whole
 from textreg.concept_texts import ConceptTexts
-from textreg.config import Run
+from textreg.config import Concept, Run
 from textreg.errors import UserError
-from textreg.latents import Latents
-from textreg.pictures import Picture, read_checked
+from textreg.latents import latents_of
 from textreg.priors import Penalty, prior_of
-from textreg.quarantine import Quarantine, ended, line
+from textreg.quarantine import Quarantine, ended, line, undo, weights_are_finite
 from textreg.randomness import Draws
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
+from textreg.step_record import StepRecord
 from textreg.text_shift import TextShift
 
 DRIFT_EVERY = 10
 """Steps of stage 2 between two measurements of drift."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepRecord:
-    """What one step did to one concept."""
-
-    concept: str
-    stage: str
-    step: int
-    """Steps done in this stage."""
-    global_step: int
-    """Steps done in both."""
-    losses: dict[str, float]
-    """Unweighted terms by name, and "total"."""
-    learning_rate: float
-    drift: dict[str, float] | None
-    """Text shift ||dW c|| / ||W c|| by prompt pool, every tenth step of stage 2."""
-    seconds: float
-    fault: str | None = None
-    """Why this step was not taken, if so."""
-
-
 class Training:
     """The state of a run between two steps: vectors, edit, optimiser."""
 
-    def __init__(self, run: Run, backbone: Backbone, pictures: Sequence[Folder]):
+    def __init__(
+        self,
+        run: Run,
+        backbone: Backbone,
+        pictures: Sequence[Folder],
+        concepts: Sequence[Concept] | None = None,
+    ):
         self.run, self.backbone = run, backbone
+        self.concepts = tuple(run.concepts if concepts is None else concepts)
+        """Everybody who began here, in the order of `state`."""
         with_noun = not run.inversion.initialise_with_noun
-        self.texts = [ConceptTexts.of(c, backbone, noun_in_prompts=with_noun) for c in run.concepts]
-        self.latents = [
-            Latents(
-                [_unchanged(p) for p in folder.pictures],
-                backbone,
-                run.images,
-                (run.seed, concept.name),
-            )
-            for concept, folder in zip(run.concepts, pictures, strict=True)
+        self._texts = [
+            ConceptTexts.of(c, backbone, noun_in_prompts=with_noun) for c in self.concepts
         ]
-        self.projections = backbone.projections
+        self._latents = [
+            latents_of(run, concept, folder, backbone)
+            for concept, folder in zip(self.concepts, pictures, strict=True)
+        ]
+        self.prior = prior_of(run)
+        self._left: dict[int, dict[str, Tensor]] = {}
+        self._lines: dict[int, str] = {}
+        self._begin(range(len(self.concepts)))
+
+    def _begin(self, places: Sequence[int]) -> None:
+        """Set these concepts up as before their first step."""
+        self.places = list(places)
+        self.active = [self.concepts[n] for n in places]
+        """Who is in the batch: a concept in quarantine leaves it."""
+        self.texts = [self._texts[n] for n in places]
+        self.latents = [self._latents[n] for n in places]
+        self.projections = self.backbone.projections
         try:
-            self.edit = backbone.projections.new_edit(run.tuning.rank, len(run.concepts))
+            self.edit = self.projections.new_edit(self.run.tuning.rank, len(places))
         except ValueError as error:
             raise UserError(f"--rank: {error}") from None
-        self.inversion = InversionStage(run, self.texts)
-        self.prior = prior_of(run)
+        self.inversion = InversionStage(self.run, self.texts)
         self.prior.check(self.texts)
         self.text_shift = TextShift(self.texts, self.prior.edited_tokens)
-        self.quarantine = Quarantine(len(run.concepts), backbone.device)
+        self.quarantine = Quarantine(len(places), self.backbone.device)
         # The same on the host, as of the last record.
-        self._strikes, self._faults = [0] * len(run.concepts), [[0, 0]] * len(run.concepts)
+        self._strikes, self._faults = [0] * len(places), [[0, 0]] * len(places)
         self._enter(0)
 
     def _enter(self, index: int) -> None:
@@ -96,13 +91,28 @@ class Training:
 
     def advance(self) -> bool:
         """Go to the next stage if this one is done; False when nothing is left to train."""
-        if all(ended(strikes) for strikes in self._strikes):
+        done = self.step >= self.stage.settings.steps
+        if all(map(ended, self._strikes)) or (self.stage_index == 1 and done):
             return False
+        self._drop_ended()
         while self.step >= self.stage.settings.steps:
             if self.stage_index == 1:
                 return False
             self._enter(1)
         return True
+
+    def _drop_ended(self) -> None:
+        """Concepts in quarantine leave the batch; `state` keeps what their last good step left."""
+        kept = [n for n, strikes in enumerate(self._strikes) if not ended(strikes)]
+        if len(kept) == len(self.places):
+            return
+        tensors, stage, step = self._rows(), self.stage_index, self.step
+        for n, place in enumerate(self.places):
+            if n not in kept:
+                self._left[place] = {name: rows[n].clone() for name, rows in tensors.items()}
+                self._lines[place] = self._fault(n)
+        self._begin([self.places[n] for n in kept])
+        self._load({name: rows[kept] for name, rows in tensors.items()}, stage, step)
 
     @property
     def global_step(self) -> int:
@@ -125,21 +135,14 @@ class Training:
         self.optimizer.step(scale)
         self.optimizer.zero_grad()
         self.stage.after_step(rate * scale)
-        finite = [terms["total"].isfinite(), norms.isfinite(), self._weights_are_finite()]
-        self._undo(~self.quarantine.judge(finite, self.global_step + 1), before)
+        finite = [
+            terms["total"].isfinite(),
+            norms.isfinite(),
+            weights_are_finite(self.stage.parameters().values()),
+        ]
+        undo(~self.quarantine.judge(finite, self.global_step + 1), self.optimizer.tensors(), before)
         self.step += 1
         return self._records(terms, rate, start)
-
-    @torch.no_grad()
-    def _weights_are_finite(self) -> Tensor:
-        each = [p.flatten(1).isfinite().all(1) for p in self.stage.parameters().values()]
-        return torch.stack(each).all(0)
-
-    @torch.no_grad()
-    def _undo(self, which: Tensor, before: Sequence[Tensor]) -> None:
-        """Bring some concepts back to before the step; a choice, as 0 x NaN is NaN."""
-        for now, then in zip(self.optimizer.tensors(), before, strict=True):
-            now.copy_(torch.where(which.reshape(-1, *[1] * (now.ndim - 1)), then, now))
 
     def _backward(self, micro: int) -> dict[str, Tensor]:
         """Gradients of one micro-batch; returns each term, [concepts]."""
@@ -149,7 +152,7 @@ class Training:
                 Draws(run.seed, concept.name, self.stage.name, self.step, micro, sample)
                 for sample in range(run.optimizer.batch_size)
             ]
-            for concept in run.concepts
+            for concept in self.active
         ]
         instance = noisy_batch(
             self.latents,
@@ -207,7 +210,7 @@ class Training:
                 seconds=seconds,
                 fault=self._fault(n) if self._faults[n][0] == self.global_step else None,
             )
-            for n, concept in enumerate(self.run.concepts)
+            for n, concept in enumerate(self.active)
             if active[n]
         ]
 
@@ -220,7 +223,7 @@ class Training:
 
     def _fault(self, n: int) -> str:
         """A concept's last strike in words; its timesteps are drawn again from the step."""
-        (at, what), concept, first = self._faults[n], self.run.concepts[n], self.run.inversion.steps
+        (at, what), concept, first = self._faults[n], self.active[n], self.run.inversion.steps
         stage, step = ("inversion", at) if at <= first else ("tuning", at - first)
         settings, count = self.run.optimizer, len(self.backbone.alphas_cumprod)
         timesteps = [
@@ -235,14 +238,13 @@ class Training:
 
     def quarantined(self) -> dict[str, str]:
         """What happened to each concept that is in quarantine, by name."""
-        return {
-            concept.name: self._fault(n)
-            for n, concept in enumerate(self.run.concepts)
-            if ended(self._strikes[n])
+        here = {
+            place: self._fault(n) for n, place in enumerate(self.places) if ended(self._strikes[n])
         }
+        return {self.concepts[n].name: line for n, line in sorted((self._lines | here).items())}
 
     def adapters(self) -> list[Adapter]:
-        """Each concept as it stands now."""
+        """Each concept of `active` as it stands now."""
         return [
             Adapter(
                 identifier=concept.identifier,
@@ -260,41 +262,40 @@ class Training:
                 edited_tokens=self.prior.edited_tokens,
                 digest=self.run.digest,
             )
-            for n, concept in enumerate(self.run.concepts)
+            for n, concept in enumerate(self.active)
         ]
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that training changes, as named tensors."""
+        """Everything that training changes, as named tensors; the first dimension is `concepts`."""
+        rows = self._rows()
+        return whole(rows, self.places, self._left) if self._left else rows
+
+    def _rows(self) -> dict[str, Tensor]:
+        """`state` of those who are in the batch."""
         tensors = {"vectors": self.inversion.vectors} | self.quarantine.state()
         if self.stage_index == 1:
             tensors |= {f"edit.{name}": p for name, p in self.edit.named_parameters()}
         for name, parameter in self.stage.parameters().items():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{name}/{key}"] = value
-        return tensors
+        return {name: tensor.detach() for name, tensor in tensors.items()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Set the state to a checkpoint's."""
-        tensors = checkpoint.tensors
-        if "quarantine.strikes" not in tensors:
+        if "quarantine.strikes" not in checkpoint.tensors:
             raise UserError("its checkpoint is of an older version; choose another --out")
+        self._load(checkpoint.tensors, checkpoint.stage, checkpoint.step)
+
+    def _load(self, tensors: dict[str, Tensor], stage: int, step: int) -> None:
         with torch.no_grad():
             self.inversion.vectors.copy_(tensors["vectors"])
-            if checkpoint.stage == 1:
+            if stage == 1:
                 self._enter(1)
                 for name, parameter in self.edit.named_parameters():
                     parameter.copy_(tensors[f"edit.{name}"])
-        self.step = checkpoint.step
+        self.step = step
         for name, parameter in self.stage.parameters().items():
             for key, value in self.optimizer.state[parameter].items():
                 value.copy_(tensors[f"optimizer.{name}/{key}"])
         self.quarantine.restore(tensors)
         self._host_quarantine(*torch.stack(self._quarantine_columns()).tolist())
-
-
-def _unchanged(picture: Picture) -> Image.Image:
-    """Read a picture that was checked before; it must be the same file still."""
-    now, image = read_checked(picture.path)
-    if now.sha256 != picture.sha256:
-        raise UserError(f"{picture.path}: changed while it was being read; start again")
-    return image

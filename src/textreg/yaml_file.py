@@ -8,6 +8,50 @@ from typing import Any
 import yaml
 
 from textreg.errors import UserError
+from textreg.file_kinds import printable
+from textreg.regular_file import read_regular
+
+MOST_YAML = 1 << 22
+"""Bytes of a file of settings or of a run's record."""
+_MOST_DEPTH = 50
+"""PyYAML's time grows with the square of the depth."""
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+_IN_CONSTRUCTORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What PyYAML lets through, for a date without a day, `!!bool x`, or a thousand brackets."""
+
+
+def parse(text: bytes) -> Any:
+    """The content of a YAML text; whatever is wrong with it is a YAMLError.
+
+    Aliases are refused: nine of them in a row can stand for a billion items.
+    """
+    try:
+        decoded = text.decode("utf-8-sig")
+        depth = 0
+        for token in yaml.scan(decoded, yaml.SafeLoader):
+            line = token.start_mark.line + 1
+            if isinstance(token, yaml.AliasToken):
+                raise yaml.YAMLError(f"line {line} has an alias; write out what it stands for")
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > _MOST_DEPTH:
+                raise yaml.YAMLError(f"line {line} is nested more than {_MOST_DEPTH} levels deep")
+        return yaml.safe_load(decoded)
+    except _IN_CONSTRUCTORS as error:
+        raise yaml.YAMLError(str(error)) from None
 
 
 def read_mapping(path: Path, expected: str, named: str = "") -> dict[Any, Any]:
@@ -22,12 +66,10 @@ def read_mapping(path: Path, expected: str, named: str = "") -> dict[Any, Any]:
         UserError: it is missing, not YAML, or no mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{named}{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{named}{path}: not readable as YAML: {first}") from None
+        data = parse(read_regular(path, most=MOST_YAML, named=named))
+    except yaml.YAMLError as error:
+        first, *_ = str(error).splitlines() or ["no YAML"]
+        raise UserError(f"{named}{path}: not readable as YAML: {printable(first)}") from None
     if not isinstance(data, dict):
         raise UserError(f"{named}{path}: {expected}")
     return data

@@ -19,16 +19,14 @@ from textreg.settings import build_run
 def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     """Train, or go on training; returns the exit code."""
     flags["concepts"] = concepts_of(arguments)
-    names = "-".join(c["images"].name for c in flags["concepts"])
     if arguments.out is not None:
         flags["out"] = arguments.out
-    elif arguments.config is None or "out" not in arguments.config.read_text():
-        flags["out"] = Path("runs") / names
-    run = build_run(flags, preset=arguments.preset, file=arguments.config)
+    place = Path("runs") / "-".join(c["images"].name for c in flags["concepts"])
+    run = build_run(flags, preset=arguments.preset, file=arguments.config, defaults={"out": place})
     if RunFolder(run).finished:
         print(f"{run.out}: this run is finished; nothing to do. Delete the folder to start over.")
         return 0
-    return run_with_progress(run, resume_command(), arguments.track)
+    return run_with_progress(run, resume_command(), arguments.track, arguments.take_over)
 
 
 def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -38,17 +36,19 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         UserError: no noun is known for a folder, or one identifier for several concepts.
     """
     several = len(arguments.images) > 1
-    if several and arguments.identifier:
+    named = arguments.identifier is not None
+    if several and named:
         raise UserError("--identifier names one word, but there are several concepts: leave it out")
     concepts: list[dict[str, Any]] = []
     for number, images in enumerate(arguments.images, 1):
         images = images.resolve() if images.name in ("", "..") else images
-        noun = arguments.noun or concept_noun(images.name)
+        # An empty word, as from a variable that is not set, is not "none given".
+        noun = concept_noun(images.name) if arguments.noun is None else arguments.noun.strip()
         if not noun:
             raise UserError(f"{images}: no class noun; say what it shows with --noun, like cat")
         concept: dict[str, Any] = {"images": images, "noun": noun}
-        if several or arguments.identifier:
-            concept["identifier"] = arguments.identifier or f"<krk{number}>"
+        if several or named:
+            concept["identifier"] = arguments.identifier if named else f"<krk{number}>"
         if arguments.property:
             concept["learnable_property"] = arguments.property
         concepts.append(concept)
@@ -61,7 +61,9 @@ def resume_command() -> str:
     return shlex.join(words)
 
 
-def run_with_progress(run: Run, again: str, track: str | None = None) -> int:
+def run_with_progress(
+    run: Run, again: str, track: str | None = None, take_over: bool = False
+) -> int:
     """Learn a run while its losses and drift are shown; returns the exit code."""
     from textreg.adapter import GATED
     from textreg.commands.progress import TrainingProgress
@@ -82,7 +84,7 @@ def run_with_progress(run: Run, again: str, track: str | None = None) -> int:
             log(record)
             return stop.is_set()
 
-        adapters = learn(run, on_step=on_step)
+        adapters = learn(run, on_step=on_step, take_over=take_over)
     if adapters is None:
         print(f"stopped; to go on: {again}", file=sys.stderr)
         return STOPPED

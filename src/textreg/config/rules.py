@@ -18,6 +18,7 @@ def problems(run: Run) -> list[str]:
         "optimizer.accumulation": run.optimizer.accumulation,
         "class_images.count": run.class_images.count,
         "class_images.steps": run.class_images.steps,
+        "--batch-concepts": 1 if run.batch_concepts == "auto" else run.batch_concepts,
         "save_steps": run.save_steps,
         "--resolution": run.images.resolution if run.images.resolution is not None else 1,
         "images.views": run.images.views if run.images.views is not None else 1,
@@ -66,6 +67,8 @@ def _concept_problems(concepts: tuple[Concept, ...]) -> list[str]:
     for concept in concepts:
         if not concept.noun.strip():
             found.append(f"{concept.images}: no class noun; give one with --noun, like cat")
+        if concept.identifier.split() != [concept.identifier]:
+            found.append(f"--identifier {concept.identifier!r}: it must be one word, no blanks")
         if concept.identifier != concept.identifier.lower():
             found.append(
                 f"--identifier {concept.identifier!r} is not lower case: the tokenizer folds "

@@ -50,6 +50,8 @@ class Run:
     """"auto", "cpu", "cuda", "cuda:1" ..."""
     dtype: Dtype = "auto"
     """Precision of the frozen denoiser; auto: bf16 on a GPU, fp32 on a CPU."""
+    batch_concepts: int | Literal["auto"] = "auto"
+    """Concepts in one batch; more train in waves, one after the other. auto: what fits."""
     save_steps: int = 100
     """Steps between checkpoints."""
     card_pictures: int = 4
@@ -82,7 +84,7 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_NOT_IDENTITY = ("out", "device", "save_steps", "card_pictures")
+_NOT_IDENTITY = ("out", "device", "batch_concepts", "save_steps", "card_pictures")
 
 
 def plain(run: Run) -> dict[str, Any]:

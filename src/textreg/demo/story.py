@@ -40,8 +40,8 @@ def demo(out: Path, images: Path, noun: str | None, seed: int) -> int:
     began = time.monotonic()
     if not images.is_dir():
         raise UserError(f"--images {images}: no such folder; run this in textreg's repository")
-    noun = noun or concept_noun(images.name)
-    if noun is None:
+    noun = concept_noun(images.name) if noun is None else noun.strip()
+    if not noun:
         raise UserError(f"{images}: no class noun; say what it shows with --noun, like cat")
     if known_noun(noun) is None:
         known = ", ".join(NOUNS)

@@ -7,14 +7,13 @@ is read by `legacy.train`, or changes nothing (a note says why), or is refused (
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textreg.flags import NearestParser, seed_number, whole_number
+from textreg.flags import NearestParser, number, seed_number, whole_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,17 +32,6 @@ class Flag:
     """Said when it is given: it changes nothing, because ..."""
     refusal: str = ""
     """Said when it is given: it cannot be done, because ..."""
-
-
-def number(text: str) -> float:
-    """A finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return value
 
 
 def precision(name: str) -> str:

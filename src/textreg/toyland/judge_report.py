@@ -13,6 +13,7 @@ from torch import Tensor
 from .attribute_judge import Judge
 from .attributes import HEADS, Picture, numbered_picture
 from .captions import plain_prompt
+from .group_norm import use_quick_group_norm
 from .scoring import FIRST_SEED, load_pipeline, render_tensor
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ RETRIEVAL = 512
 @torch.no_grad()
 def through_autoencoder(base: Path, images: Tensor) -> Tensor:
     """Return pictures [n, 3, 64, 64] in 0..1 after the base's encoder and decoder."""
-    autoencoder = load_pipeline(base).vae
+    autoencoder = load_pipeline(base).vae.to(memory_format=torch.channels_last)
+    use_quick_group_norm(autoencoder)
     parts = [
         autoencoder.decode(autoencoder.encode(part * 2 - 1).latent_dist.mean).sample
         for part in images.split(64)
@@ -92,6 +94,9 @@ def report(base: Path, num_images: int, judge: Judge) -> dict[str, Any]:
                 (again[head].argmax(1) == labels[:, k]).float().mean().item(), 4
             ),
             "calibration error": round(expected_calibration_error(read[head], labels[:, k]), 4),
+            "calibration error, reconstructed": round(
+                expected_calibration_error(again[head], labels[:, k]), 4
+            ),
             "confusion": [
                 [round(share, 4) for share in row]
                 for row in confusion(chosen, labels[:, k], len(HEADS[head])).tolist()

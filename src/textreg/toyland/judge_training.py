@@ -1,4 +1,8 @@
-"""Training of the judge: on pictures the base never sees, blurred, noisy and off-colour."""
+"""Training of the judge: on pictures the base never sees, blurred, noisy and off-colour.
+
+First on pictures spoiled a little, then with half of each batch degraded as codecs do; last the
+text half, on features that no longer change, and the temperatures.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from torch.nn import functional
 from .attribute_judge import Judge, JudgeNetwork, TextNetwork
 from .attributes import HEADS, numbered_picture
 from .captions import vocabulary_corpus, write_caption
+from .degradations import degrade
 from .scoring import render_tensor
 from .training import Training, half_precision
 
@@ -56,6 +61,14 @@ def spoil(pictures: Tensor, generator: torch.Generator) -> Tensor:
 def train_judge(folder: Path, pictures: Pictures, preset: Preset, device: str) -> Judge:
     """Train, or go on training, and return the averaged and calibrated judge."""
     network = _train_network(folder, pictures, preset, device)
+    harden(folder, pictures, network, preset, device)
+    return finish(folder, pictures, network, preset, device)
+
+
+def finish(
+    folder: Path, pictures: Pictures, network: JudgeNetwork, preset: Preset, device: str
+) -> Judge:
+    """Train the text half for a network that is done, and calibrate."""
     text = _train_text(folder, pictures, network, preset, device)
     return Judge(network, text, _temperatures(network, preset.judge_batch * 40, device))
 
@@ -79,21 +92,55 @@ def _train_network(folder: Path, pictures: Pictures, preset: Preset, device: str
         weight_decay=0.02,
     )
     while not training.done:
-        random = Random(f"judge/{training.step}")
-        chosen = random.sample(range(len(pictures)), preset.judge_batch)
-        labels = torch.tensor(
-            [pictures.attributes(index).labels() for index in chosen], device=device
-        )
-        generator = torch.Generator().manual_seed(training.step)
-        with half_precision(device):
-            _, logits = network(spoil(_clean(pictures, chosen, device), generator))
-        losses = {
+        _step(training, network, pictures, preset, degraded=0)
+    training.averaged()
+    return network
+
+
+def harden(
+    folder: Path, pictures: Pictures, network: JudgeNetwork, preset: Preset, device: str
+) -> None:
+    """Train a network further, in place, half of each batch degraded as codecs do.
+
+    What an autoencoder loses must not decide what the judge reads in a picture.
+    """
+    network.requires_grad_(True)
+    training = Training(
+        folder,
+        "judge_robust",
+        {"judge": network},
+        steps=preset.judge_robust_steps,
+        peak=1e-3,
+        device=device,
+        average=0.99,
+        weight_decay=0.02,
+        cooldown=0.6,
+    )
+    while not training.done:
+        _step(training, network, pictures, preset, degraded=preset.judge_batch // 2)
+    training.averaged()
+
+
+def _step(
+    training: Training, network: JudgeNetwork, pictures: Pictures, preset: Preset, degraded: int
+) -> None:
+    """Take one step on a batch whose first `degraded` pictures are degraded."""
+    device = str(training.params[0].device)
+    random = Random(f"{training.name.replace('_', ' ')}/{training.step}")
+    chosen = random.sample(range(len(pictures)), preset.judge_batch)
+    labels = torch.tensor([pictures.attributes(index).labels() for index in chosen], device=device)
+    generator = torch.Generator().manual_seed(training.step)
+    seen = spoil(_clean(pictures, chosen, device), generator)
+    if degraded:
+        seen[:degraded] = degrade(seen[:degraded], generator)
+    with half_precision(device):
+        _, logits = network(seen)
+    training.update(
+        {
             head: functional.cross_entropy(logits[head].float(), labels[:, k])
             for k, head in enumerate(HEADS)
         }
-        training.update(losses)
-    training.averaged()
-    return network
+    )
 
 
 def _train_text(

@@ -12,6 +12,7 @@ class Preset:
     num_shards: int
     shard_size: int
     judge_steps: int
+    judge_robust_steps: int
     judge_width: int
     judge_batch: int
     judge_shards: int
@@ -34,6 +35,7 @@ PRESETS = {
         num_shards=60,
         shard_size=2000,
         judge_steps=9000,
+        judge_robust_steps=3000,
         judge_width=32,
         judge_batch=64,
         judge_shards=15,
@@ -54,6 +56,7 @@ PRESETS = {
         num_shards=2,
         shard_size=100,
         judge_steps=20,
+        judge_robust_steps=10,
         judge_width=8,
         judge_batch=16,
         judge_shards=1,

@@ -1,0 +1,217 @@
+"""docs/performance.md and its plot, from benchmarks/results: the text is ours, the figures theirs.
+
+    python benchmarks/speed/page.py
+
+Replaces what stands between the marks of each table; a result that is missing is said to be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from provenance import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+PLOT = ROOT / "docs" / "images" / "scaling.svg"
+Report = dict[str, Any]
+
+PEERS = {
+    "inversion": "`textual_inversion.py`",
+    "lora": "`train_dreambooth_lora.py`",
+    "lora-prior": "the same, with prior preservation",
+    "custom": "`train_custom_diffusion.py`",
+}
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def where(report: Report) -> str:
+    """The hardware, versions and commit of a report, in a line."""
+    packages = report["environment"]["packages"]
+    dirty = ", with changes" if report["changed_since"] else ""
+    return (
+        f"{report['environment']['gpu'] or report['hardware']}, {report['memory_gibibytes']} GiB, "
+        f"torch {packages['torch']}, diffusers {packages['diffusers']}, commit {report['commit']}"
+        f"{dirty}, load before {report['load_average']}"
+    )
+
+
+def peers(report: Report) -> str:
+    """Ratios against each example."""
+    rows: list[list[str]] = []
+    for row in report["rows"]:
+        ours, theirs = row["ours"], row["theirs"]
+        memory = (
+            f"{ours['peak_gibibytes']:.2f} / {theirs['peak_gibibytes']:.2f}"
+            if "peak_gibibytes" in ours
+            else "not measured"
+        )
+        rows.append(
+            [
+                PEERS[row["peer"]],
+                row["work"],
+                str(row["concepts"]),
+                f"{1 / ours['seconds']:.1f}",
+                f"{1 / theirs['seconds']:.1f}",
+                f"**{row['ratio']:.2f}**",
+                f"{row['ratio_of_whole_time']:.2f}",
+                memory,
+            ]
+        )
+    heads = ["peer", "work", "our concepts", "ours, concept-steps/s", "theirs", "ratio"]
+    return table([*heads, "of whole time", "peak GiB, ours / theirs"], rows)
+
+
+def scaling(report: Report) -> str:
+    """Seconds and memory by number of concepts."""
+    rows = [
+        [
+            str(row["concepts"]),
+            f"{1e3 * row['inversion_seconds']:.1f}",
+            f"{1e3 * row['tuning_seconds']:.1f}",
+            f"{row['whole_run_seconds']:.1f}",
+            f"{row['peak_gibibytes']:.2f}",
+        ]
+        for row in report["rows"]
+    ]
+    heads = ["concepts", "stage 1, ms a concept-step", "stage 2", "s a concept, whole run"]
+    return table([*heads, "peak GiB"], rows)
+
+
+def parts(report: Report) -> str:
+    """Shares of a step by stage and number of concepts."""
+    names = list(report["stages"][0]["shares"])
+    columns = [
+        [
+            f"{row['stage']}, {row['concepts']}",
+            f"{1e3 * row['seconds_a_step']:.0f}",
+            *(f"{100 * row['shares'][name]:.1f}" for name in names),
+        ]
+        for row in report["stages"]
+    ]
+    heads = ["part", "ms a step", *(f"{name}, %" for name in names)]
+    first, *others = [list(row) for row in zip(heads, *columns, strict=True)]
+    return table(first, others)
+
+
+def textreg(report: Report) -> str:
+    """What TextReg costs of a step."""
+    rows = [
+        [
+            str(row["concepts"]),
+            "hard" if row["hard"] else "soft",
+            f"{1e3 * row['terms_seconds']:.2f}",
+            f"{1e3 * row['constraint_seconds']:.2f}",
+            f"{1e3 * row['seconds_a_step']:.1f}",
+            f"{100 * row['share']:.1f} %",
+        ]
+        for row in report["textreg"]
+    ]
+    return table(["concepts", "mode", "terms, ms", "constraint, ms", "step, ms", "share"], rows)
+
+
+def sampling(report: Report) -> str:
+    """Seconds a picture of both."""
+    rows = [
+        [
+            row["model"],
+            str(row["batch"]),
+            f"{row['seconds_a_picture']['ours']:.3f}",
+            f"{row['seconds_a_picture']['theirs']:.3f}",
+            f"**{row['ratio']:.2f}**",
+            f"{row['mean_difference_of_pixels']:.3f}",
+        ]
+        for row in report["sampling"]
+    ]
+    heads = ["model", "batch", "ours, s a picture", "diffusers", "ratio"]
+    return table([*heads, "mean difference of pixels, of 255"], rows)
+
+
+def sd15(report: Report) -> str:
+    """True size: time of a sample-step and utilisation."""
+    rows: list[list[str]] = []
+    for row in report["rows"]:
+        used = row["utilisation"]["tuning"]
+        rows.append(
+            [
+                str(row["concepts"]),
+                f"{row['milliseconds_a_sample_step']['inversion']:.0f}",
+                f"{row['milliseconds_a_sample_step']['tuning']:.0f}",
+                "; ".join(f"{100 * share:.0f} % of {name}" for name, share in used.items()),
+                f"{row['seconds_of_a_concept'] / 60:.1f}",
+                f"{row['minutes_of_39_concepts']:.0f}",
+                f"{row['peak_gibibytes']:.1f}",
+            ]
+        )
+    heads = ["concepts", "stage 1, ms a sample-step", "stage 2", "utilisation, stage 2"]
+    return table([*heads, "minutes a concept", "minutes for 39", "peak GiB"], rows)
+
+
+TABLES: dict[str, tuple[str, Callable[[Report], str]]] = {
+    "peers": ("peers-cpu.json", peers),
+    "scaling": ("scaling-cpu.json", scaling),
+    "parts": ("step-cpu.json", parts),
+    "textreg": ("step-cpu.json", textreg),
+    "sampling": ("step-cpu.json", sampling),
+    "sd15": ("sd15-cpu.json", sd15),
+}
+
+
+def filled(text: str, results: Path) -> str:
+    """The page with each table written anew."""
+    for name, (file, write) in TABLES.items():
+        path = results / file
+        if path.is_file():
+            report = json.loads(path.read_text())
+            inside = f"{write(report)}\n\n[{file}](../benchmarks/results/{file}): {where(report)}."
+        else:
+            inside = f"Not measured yet: benchmarks/results/{file} is not there."
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"{PAGE.name} has no marks {begin} ... {end}")
+        block = f"{begin}\n\n{inside}\n\n{end}"
+        text = pattern.sub(lambda _, block=block: block, text)
+    return text
+
+
+def plot(report: Report, path: Path) -> None:
+    """Seconds a concept against concepts, as SVG that is the same for the same figures."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    matplotlib.rcParams["svg.hashsalt"] = "textreg"
+    counts = [row["concepts"] for row in report["rows"]]
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    axes.plot(counts, [row["whole_run_seconds"] for row in report["rows"]], marker="o")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [str(n) for n in counts])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("concepts in a run")
+    axes.set_ylabel("seconds a concept")
+    axes.grid(visible=True, alpha=0.3)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    """Write the page and the plot."""
+    PAGE.write_text(filled(PAGE.read_text(), RESULTS))
+    measured = RESULTS / "scaling-cpu.json"
+    if measured.is_file():
+        plot(json.loads(measured.read_text()), PLOT)
+
+
+if __name__ == "__main__":
+    main()

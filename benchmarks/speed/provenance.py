@@ -1,0 +1,78 @@
+"""What a figure needs to mean anything: hardware, versions, commit, load; and its file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def provenance() -> dict[str, Any]:
+    """Hardware, versions, commit and load; no name of a machine or a person."""
+    from textreg.run_folder import environment
+
+    return {
+        "hardware": processor(),
+        "memory_gibibytes": round(_memory() / 2**30, 1),
+        "environment": environment(),
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "changed_since": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "load_average": round(os.getloadavg()[0], 2),
+        "niceness": os.nice(0),
+    }
+
+
+def processor() -> str:
+    """The processor's name as the kernel gives it, and what of its precision matters here."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "unknown processor"
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    named = {key.strip(): value.strip() for key, value in fields.items()}
+    features = [f for f in ("avx512f", "avx512_bf16", "amx_bf16") if f in named.get("flags", "")]
+    return (
+        f"{os.cpu_count()} x {named.get('model name', 'unknown processor')} ({' '.join(features)})"
+    )
+
+
+def peak_gibibytes() -> float:
+    """Peak resident memory of this process.
+
+    Not getrusage's: a child started by vfork inherits its parent's peak there.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 2**20
+    raise RuntimeError("this kernel does not say how much memory a process had")
+
+
+def write_report(report: dict[str, Any], path: Path | None) -> None:
+    """Print a report as JSON, and write it if a file is named."""
+    text = json.dumps(rounded(report), indent=2) + "\n"
+    print(text, end="", flush=True)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def rounded(value: Any) -> Any:
+    """Nested data with every float to four significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()

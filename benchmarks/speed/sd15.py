@@ -1,0 +1,170 @@
+"""True-size Stable Diffusion 1.5 with random weights: milliseconds a sample-step, utilisation.
+
+    python benchmarks/speed/sd15.py --json benchmarks/results/sd15-cpu.json
+    python benchmarks/speed/sd15.py --device cuda --concepts 1,4,16,32 \
+        --json benchmarks/results/sd15-h200.json
+
+512 pixels, batch 1 a concept, rank 10, TextReg, weights in bf16. Synthetic pictures; losses and
+pictures mean nothing, times do. The weights, 2 GB, are kept in models/ for the next time.
+
+Utilisation is model FLOP a second by the counts of `GFLOP` (what the algorithm needs, however it
+is done) over a peak, which the report names: the datasheet's, for a card of `PEAKS`, and the rate
+of one large bf16 product on this device. Without a GPU the CPU form runs, with few steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from provenance import ROOT, peak_gibibytes, provenance, write_report
+from training_run import settings_of, time_steps, training_run
+
+GFLOP = {"inversion": 803.3 + 865.9 + 13.3 + 13.5, "tuning": 803.3 + 863.1}
+"""A sample-step at 512 pixels, multiply-add = 2: denoiser forward and backward, and in stage 1 the
+text encoder's; latents, and in stage 2 the text, are cached. Counted on the real model."""
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12}
+"""Dense bf16 FLOP a second of the datasheets."""
+STEPS = {"inversion": 500, "tuning": 1500}
+FOLDERS = 39
+
+
+def main() -> None:
+    """Measure; print and write JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--base", type=Path, default=ROOT / "models" / "random-sd15")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="bf16")
+    parser.add_argument("--concepts", help="how many in a run, by comma; 1 on a CPU")
+    parser.add_argument("--steps", type=int, help="timed; 2 on a CPU, 100 on a GPU")
+    parser.add_argument("--warm-up", type=int, help="1 on a CPU, 30 on a GPU")
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the run")
+    arguments = parser.parse_args()
+    import torch
+
+    from textreg.backbone import load
+
+    gpu = arguments.device.startswith("cuda") or (
+        arguments.device == "auto" and torch.cuda.is_available()
+    )
+    counts = [int(n) for n in (arguments.concepts or ("1,4,16,32" if gpu else "1")).split(",")]
+    timed = arguments.steps or (100 if gpu else 2)
+    warm_up = arguments.warm_up or (30 if gpu else 1)
+    write_base_once(arguments.base)
+    backbone = load(str(arguments.base), device=arguments.device, dtype=arguments.dtype)
+    peaks = peaks_of(backbone.device)
+    settings = {"base": str(arguments.base), "device": arguments.device, "dtype": arguments.dtype}
+    settings |= {"images.resolution": arguments.side} | settings_of(arguments.set)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as place:
+        # One picture on a CPU, where encoding it costs as much as a step: the warm-up encodes it.
+        folders = write_pictures(Path(place), max(counts), 5 if gpu else 1)
+        for count in counts:
+            seconds: dict[str, float] = {}
+            if gpu:
+                torch.cuda.reset_peak_memory_stats()
+            for stage in ("inversion", "tuning"):
+                out = Path(place) / f"{stage} {count}"
+                updates = warm_up + timed + 1
+                run = training_run(folders[:count], out, stage, updates, **settings)
+                begun = time.perf_counter()
+                seconds[stage] = time_steps(run, backbone, warm_up).per_concept
+                print(
+                    f"{count} concepts, {stage}: {1e3 * seconds[stage]:.1f} ms a sample-step "
+                    f"({time.perf_counter() - begun:.0f} s in all)",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            rows.append(
+                {
+                    "concepts": count,
+                    **figures(seconds, peaks, arguments.side),
+                    "peak_gibibytes": torch.cuda.max_memory_allocated() / 2**30
+                    if gpu
+                    else peak_gibibytes(),
+                }
+            )
+    report: dict[str, Any] = {
+        "rows": rows,
+        "peaks": peaks,
+        "settings": {k: str(v) for k, v in vars(arguments).items() if k not in ("json", "base")},
+        "timed": timed,
+    }
+    write_report(report | provenance(), arguments.json)
+
+
+def figures(seconds: dict[str, float], peaks: dict[str, float], side: int) -> dict[str, Any]:
+    """What is read from the seconds of a sample-step of each stage.
+
+    Args:
+        seconds: by stage.
+        peaks: FLOP a second, by name.
+        side: of the pictures; the FLOP counts hold at 512 alone.
+    """
+    whole = sum(seconds[stage] * count for stage, count in STEPS.items())
+    row: dict[str, Any] = {
+        "milliseconds_a_sample_step": {stage: 1e3 * s for stage, s in seconds.items()},
+        "seconds_of_a_concept": whole,
+        "minutes_of_39_concepts": FOLDERS * whole / 60,
+    }
+    if side == 512:
+        row["utilisation"] = {
+            stage: {name: 1e9 * GFLOP[stage] / s / peak for name, peak in peaks.items()}
+            for stage, s in seconds.items()
+        }
+    return row
+
+
+def peaks_of(device: Any) -> dict[str, float]:
+    """FLOP a second of one large bf16 product here, and the datasheet's where it is known."""
+    import torch
+
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    seconds: list[float] = []
+    for _ in range(8):
+        begun = time.perf_counter()
+        # Reading a number waits for the device.
+        (a @ b)[0, 0].item()
+        seconds.append(time.perf_counter() - begun)
+    peaks = {f"bf16 product of {side} x {side}, measured": 2 * side**3 / statistics.median(seconds)}
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        peaks |= {f"{card} datasheet": flop for card, flop in PEAKS.items() if card in name}
+    return peaks
+
+
+def write_base_once(folder: Path) -> None:
+    """Random weights at true size, unless they are there."""
+    if not (folder / "model_index.json").is_file():
+        sys.path.insert(0, str(ROOT / "benchmarks"))
+        from random_base import write_base
+
+        write_base(folder, "sd15", dtype="bfloat16")
+
+
+def write_pictures(place: Path, concepts: int, pictures: int) -> list[Path]:
+    """Folders of smooth pictures: noise would not compress, and photographs are not noise."""
+    import numpy as np
+    from PIL import Image
+
+    folders = [place / f"cat{n}" for n in range(1, concepts + 1)]
+    for n, folder in enumerate(folders):
+        folder.mkdir()
+        for m in range(pictures):
+            coarse = np.random.default_rng((n, m)).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(coarse).resize((640, 640), Image.Resampling.BICUBIC).save(
+                folder / f"{m:02}.png"
+            )
+    return folders
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Where a step's time goes, what TextReg costs of it, and sampling against plain diffusers.
+
+    python benchmarks/speed/step.py --json benchmarks/results/step-cpu.json
+
+The parts of a step come from looking at the stack (stack_profile.py); TextReg's cost is its terms
+alone, forward and backward, and what it does after the update, timed on the edit that training
+left. Sampling draws the same pictures with textreg and with diffusers' pipeline, which loads the
+run's folder; order A B B A.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from provenance import provenance, rounded, write_report
+from sampling_speed import sampling_rows
+from stack_profile import Rule, StackProfile
+from training_run import concept_folders, settings_of, time_steps, training_run
+
+PARTS: tuple[Rule, ...] = (
+    ("backward", "torch/_tensor.py", "backward"),
+    ("backward", "torch/autograd/__init__.py", None),
+    ("TextReg", "method/text_regularizer.py", None),
+    ("TextReg", "priors/textreg.py", None),
+    ("VAE", "textreg/latents.py", "_encode"),
+    ("text encoder", "method/text_features.py", None),
+    ("denoiser, forward", "method/denoiser.py", None),
+    ("keys and values", "method/text_projections.py", None),
+    ("optimiser", "textreg/concept_adamw.py", None),
+    ("optimiser", "torch/optim/optimizer.py", None),
+    ("quarantine, clip", "textreg/quarantine.py", None),
+    ("quarantine, clip", "textreg/training.py", "_undo"),
+    ("quarantine, clip", "textreg/training.py", "_weights_are_finite"),
+    ("quarantine, clip", "textreg/training.py", "_gradient_norms"),
+    ("quarantine, clip", "textreg/training.py", "_clip"),
+    ("noise, latents, timesteps", "textreg/latents.py", None),
+    ("noise, latents, timesteps", "textreg/batch.py", None),
+    ("noise, latents, timesteps", "textreg/randomness.py", None),
+    ("records, drift", "textreg/training.py", "_records"),
+    ("records, drift", "json/encoder.py", None),
+    ("records, drift", "textreg/trainer.py", "_line"),
+)
+WARM_UP = 12
+
+
+def main() -> None:
+    """Measure; print and write JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--base", default="toyland")
+    parser.add_argument("--data", type=Path, default=Path("custom_datasets/data"))
+    parser.add_argument("--concepts", default="1,16", help="how many in a run, by comma")
+    parser.add_argument("--steps", type=int, default=80, help="of each stage")
+    parser.add_argument("--batches", default="1,4", help="pictures at once when sampling, by comma")
+    parser.add_argument("--pictures", type=int, default=4, help="drawn in a round")
+    parser.add_argument("--rounds", type=int, default=2, help="of sampling, A B B A each")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="fp32")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the run")
+    arguments = parser.parse_args()
+    from textreg.backbone import load
+
+    backbone = load(arguments.base, device=arguments.device, dtype=arguments.dtype)
+    folders = concept_folders(arguments.data)
+    settings = {"base": arguments.base, "device": arguments.device, "dtype": arguments.dtype}
+    settings |= settings_of(arguments.set)
+    report: dict[str, Any] = {"stages": [], "textreg": []}
+    with tempfile.TemporaryDirectory() as place:
+        for count in (int(n) for n in arguments.concepts.split(",")):
+            some = folders[:count]
+            for stage in ("inversion", "tuning"):
+                out = Path(place) / f"{stage}{count}"
+                run = training_run(some, out, stage, WARM_UP + arguments.steps, **settings)
+                with StackProfile(PARTS) as profile:
+                    times = time_steps(run, backbone, WARM_UP)
+                row = {
+                    "stage": stage,
+                    "concepts": count,
+                    "seconds_a_step": statistics.median(times.seconds),
+                    "looks": profile.looks,
+                    "shares": profile.shares(),
+                }
+                report["stages"].append(row)
+                print(json.dumps(rounded(row)), file=sys.stderr, flush=True)
+            for hard in (True, False):
+                out = Path(place) / f"terms{hard}{count}"
+                run = training_run(
+                    some, out, "tuning", WARM_UP + 40, **(settings | {"textreg.hard": hard})
+                )
+                row = {"concepts": count, **textreg_cost(run, backbone)}
+                report["textreg"].append(row)
+                print(json.dumps(rounded(row)), file=sys.stderr, flush=True)
+        report["sampling"] = sampling_rows(
+            backbone,
+            training_run(folders[:1], Path(place) / "learned", "tuning", 4, **settings),
+            batches=[int(n) for n in arguments.batches.split(",")],
+            pictures=arguments.pictures,
+            rounds=arguments.rounds,
+        )
+    report["settings"] = {k: str(v) for k, v in vars(arguments).items() if k != "json"}
+    write_report(report | provenance(), arguments.json)
+
+
+def textreg_cost(run: Any, backbone: Any) -> dict[str, Any]:
+    """Seconds of TextReg's terms and constraint, and their share of a step.
+
+    The terms' backward pass is timed on its own; within the whole loss's it shares some work.
+    """
+    import torch
+
+    from textreg.randomness import Draws
+    from textreg.trainer import trainings
+
+    seconds: list[float] = []
+    items = list(trainings(run, backbone))
+    training = items[-1][0]
+    seconds += [records[0].seconds for _, records in items]
+    draws = [
+        [Draws(run.seed, concept.name, "tuning", run.tuning.steps, 0, s) for s in range(1)]
+        for concept in run.concepts
+    ]
+
+    def terms() -> None:
+        values = [p.weight * p.value for p in training.prior.penalties(draws).values()]
+        if values:
+            torch.stack(values).sum().backward()
+
+    term, constraint = median_seconds(terms), median_seconds(training.prior.after_step)
+    step = statistics.median(seconds[WARM_UP:])
+    return {
+        "hard": run.textreg.hard,
+        "seconds_a_step": step,
+        "terms_seconds": term,
+        "constraint_seconds": constraint,
+        "share": (term + constraint) / step,
+    }
+
+
+def median_seconds(work: Callable[[], object], repeats: int = 60) -> float:
+    """Median time of a call, after some to warm up."""
+    seconds: list[float] = []
+    for _ in range(repeats + 10):
+        begun = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds[10:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Short runs of textreg to be timed: what is trained, and how long a step of it takes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+
+from textreg.backbone import Backbone
+from textreg.concept_names import concept_noun
+from textreg.config import Run
+from textreg.settings import build_run
+from textreg.trainer import steps
+from textreg.training import StepRecord
+
+StageName = Literal["inversion", "tuning"]
+
+
+def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """Settings as typed: ["a.b=1", "c=x"] as {"a.b": 1, "c": "x"}; any key of a run."""
+    return {key: yaml.safe_load(value) for key, value in (pair.split("=", 1) for pair in pairs)}
+
+
+def concept_folders(data: Path, first: str = "cat") -> list[Path]:
+    """Folders of the Concept Set, `first` before the others, which come by name."""
+    folders = sorted(p for p in data.iterdir() if p.is_dir())
+    return [data / first, *(p for p in folders if p.name != first)]
+
+
+def training_run(
+    folders: Sequence[Path], out: Path, stage: StageName, count: int, **settings: Any
+) -> Run:
+    """A run of `count` steps of one stage, one concept a folder, batch 1.
+
+    One view a picture: each is encoded in the warm-up, so that a step timed after it is a step as
+    in the middle of a long run, where every view is cached. No checkpoint and no picture is drawn.
+    """
+    concepts = [
+        {"images": folder, "noun": concept_noun(folder.name), "identifier": f"<krk{n}>"}
+        for n, folder in enumerate(folders, 1)
+    ]
+    flags: dict[str, Any] = {
+        "concepts": concepts,
+        "out": out,
+        "images.views": 1,
+        "optimizer.batch_size": 1,
+        "inversion.steps": count if stage == "inversion" else 0,
+        "tuning.steps": count if stage == "tuning" else 0,
+        "save_steps": 10**6,
+        "card_pictures": 0,
+    }
+    return build_run(flags | settings)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepTimes:
+    """Time from each update to the next, and the concepts that the update was for."""
+
+    seconds: tuple[float, ...]
+    concepts: tuple[int, ...]
+
+    @property
+    def per_concept(self) -> float:
+        """Median seconds a concept-step."""
+        each = [s / n for s, n in zip(self.seconds, self.concepts, strict=True)]
+        return statistics.median(each)
+
+    @property
+    def mean_per_concept(self) -> float:
+        """Whole time by concept-steps: what is rare counts as well."""
+        return sum(self.seconds) / sum(self.concepts)
+
+
+def time_steps(run: Run, backbone: Backbone, warm_up: int) -> StepTimes:
+    """Train a run; times after the first `warm_up` updates.
+
+    Everything counts that happens between two updates: drawing, logging, measuring drift.
+    """
+    return _times(list(_updates(steps(run, backbone))), warm_up)
+
+
+def _updates(records: Iterable[StepRecord]) -> Iterator[tuple[float, int]]:
+    """When each update was over, and how many concepts it was for.
+
+    Concepts that share a batch come as consecutive records of the same step.
+    """
+    group: list[StepRecord] = []
+    ended = 0.0
+    for record in records:
+        if group and (
+            (record.stage, record.step) != (group[0].stage, group[0].step)
+            or record.concept in [r.concept for r in group]
+        ):
+            yield ended, len(group)
+            group = []
+        if not group:
+            # The records of one update arrive together, when it is over.
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            ended = time.perf_counter()
+        group.append(record)
+    if group:
+        yield ended, len(group)
+
+
+def _times(updates: Sequence[tuple[float, int]], warm_up: int) -> StepTimes:
+    if len(updates) < warm_up + 2:
+        raise ValueError(f"{len(updates)} updates leave none to time after {warm_up} of warm-up")
+    kept = updates[warm_up:]
+    return StepTimes(
+        seconds=tuple(b[0] - a[0] for a, b in pairwise(kept)),
+        concepts=tuple(n for _, n in kept[1:]),
+    )

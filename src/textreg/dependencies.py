@@ -1,0 +1,31 @@
+"""Whether what is installed is what this package was tested with. Imports none of it."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+from textreg.errors import UserError
+
+
+def check_versions() -> None:
+    """Compare each dependency's version with the range that this package declares.
+
+    Raises:
+        UserError: one is missing or out of its range; names each with its version.
+    """
+    wrong: list[str] = []
+    for text in metadata.requires("textreg") or ():
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{wanted.name} is missing, needed is {wanted.specifier}")
+            continue
+        if not wanted.specifier.contains(found, prereleases=True):
+            wrong.append(f"{wanted.name} is {found}, needed is {wanted.specifier}")
+    if wrong:
+        raise UserError(f"{'; '.join(wrong)}; install the package again with pip to mend this")

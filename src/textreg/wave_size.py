@@ -1,0 +1,95 @@
+"""How many concepts go into one batch: what was asked for, or what fits in memory."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from textreg.backbone import Backbone
+from textreg.batch import predict
+from textreg.concept_texts import ConceptTexts
+from textreg.config import Run
+from textreg.randomness import Draws
+from textreg.run_folder import RunFolder
+from textreg.stages import InversionStage
+
+_MOST_SAMPLES = 64
+"""Larger batches gain nothing that is known: a sample costs the same from some 16 on."""
+_SHARE = 0.6
+"""Of the free memory; the rest is for what a step needs for a moment, and for others."""
+
+
+def wave_size(run: Run, place: RunFolder, backbone: Backbone) -> int:
+    """Concepts in a batch; says on stderr what it chose if there was a choice.
+
+    What a run began with holds as long as nobody asks for another number, so that it goes on
+    exactly; another number holds for the waves that have not begun.
+    """
+    began = place.chosen("batch_concepts")
+    if run.batch_concepts != "auto":
+        if began not in (None, run.batch_concepts):
+            print(
+                f"textreg: --batch-concepts {run.batch_concepts} holds for waves that have not "
+                f"begun; the run began with {began}",
+                file=sys.stderr,
+            )
+        return run.batch_concepts
+    concepts = len(run.concepts)
+    if began is not None:
+        return int(began)
+    if place.begun or concepts == 1:
+        return concepts  # a run of a version without waves is one
+    each = run.optimizer.batch_size * _bytes_kept(run, backbone)
+    free = free_bytes(backbone.device)
+    most = min(int(free * _SHARE) // each, _MOST_SAMPLES // run.optimizer.batch_size)
+    size = math.ceil(concepts / math.ceil(concepts / max(1, most)))
+    print(
+        f"textreg: {size} of {concepts} concepts in a batch "
+        f"({each / 2**20:.0f} MiB each, {free / 2**30:.1f} GiB free)",
+        file=sys.stderr,
+    )
+    return size
+
+
+def _bytes_kept(run: Run, backbone: Backbone) -> int:
+    """What one sample's forward pass keeps for its backward pass; frozen weights do not count."""
+    concept = run.concepts[0]
+    stage = InversionStage(run, [ConceptTexts.of(concept, backbone)])
+    side = (run.images.resolution or backbone.resolution) // backbone.factor
+    draws = [[Draws(run.seed, concept.name, "memory")]]
+    x_t = torch.zeros(1, 1, backbone.vae.config.latent_channels, side, side, device=backbone.device)
+    t = torch.zeros(1, 1, dtype=torch.long, device=backbone.device)
+    modules = (backbone.denoiser, *backbone.text_encoders, backbone.projections)
+    frozen = {
+        tensor.untyped_storage().data_ptr()
+        for module in modules
+        for tensor in (*module.parameters(), *module.buffers())
+    }
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in frozen:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        prediction = predict(backbone, backbone.projections, x_t, t, stage.features(draws))
+    del prediction
+    return sum(kept.values())
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that nobody uses, on the device or, for the CPU, in the machine (or its container)."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    (free,) = [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
+    limit, used = (Path("/sys/fs/cgroup", f"memory.{x}") for x in ("max", "current"))
+    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
+        free = min(free, max(0, int(limit.read_text()) - int(used.read_text())))
+    return free

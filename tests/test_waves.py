@@ -1,0 +1,213 @@
+"""Waves: more concepts than one batch holds, each as if it were alone."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textreg import cli
+from textreg.adapter import Adapter
+from textreg.backbone import Backbone
+from textreg.config import Concept, Run, Tuning
+from textreg.errors import QuarantineError, UserError
+from textreg.trainer import check_pictures, trainings
+from textreg.training import Training
+from textreg.waves import waves_of
+from tiny_run import results, tiny_run, train_some
+
+NAMES = ("cat", "dog", "cow", "hen", "fox")
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def make_run(tiny_base: Path, cat_pictures: Path, tmp_path: Path) -> MakeRun:
+    for name in NAMES:
+        shutil.copytree(cat_pictures, tmp_path / "data" / name)
+    concepts = tuple(
+        Concept(images=tmp_path / "data" / name, noun="cat", identifier=f"<krk{n}>")
+        for n, name in enumerate(NAMES)
+    )
+
+    def make(name: str, batch: Any, **changes: Any) -> Run:
+        return tiny_run(
+            tiny_base,
+            tmp_path / name,
+            **({"concepts": concepts, "batch_concepts": batch} | changes),
+        )
+
+    return make
+
+
+def finish(run: Run, backbone: Backbone) -> list[str]:
+    """Who trains in each step that is left."""
+    return [" ".join(r.concept for r in records) for _, records in trainings(run, backbone)]
+
+
+def close(there: Path, here: Path) -> None:
+    """The two runs' adapters, to rounding."""
+    found, wanted = Adapter.load(here), Adapter.load(there)
+    torch.testing.assert_close(found.vector, wanted.vector, rtol=0, atol=1e-5)
+    for name, factors in wanted.factors.items():
+        for factor, other in zip(factors, found.factors[name], strict=True):
+            torch.testing.assert_close(other, factor, rtol=0, atol=1e-5)
+
+
+def test_a_concept_in_a_wave_is_as_alone(backbone64: Backbone, make_run: MakeRun) -> None:
+    """In float64, where AdamW cannot enlarge the rounding to what float32 shows."""
+    waves = make_run("waves", 2, dtype="fp64")
+    taken = finish(waves, backbone64)
+    assert taken == ["cat dog"] * 6 + ["cow hen"] * 6 + ["fox"] * 6
+    for concept in waves.concepts:
+        alone = make_run(f"alone-{concept.name}", 1, concepts=(concept,), dtype="fp64")
+        finish(alone, backbone64)
+        close(alone.out, waves.out / concept.name)
+    lines = [json.loads(x) for x in (waves.out / "metrics.jsonl").read_text().splitlines()]
+    for name in NAMES:
+        own = [line["global_step"] for line in lines if line["concept"] == name]
+        assert own == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 6, 7, 12, 14])
+def test_stopped_in_any_wave_it_goes_on_exactly(
+    backbone: Backbone, make_run: MakeRun, stop_after: int
+) -> None:
+    straight, stopped = make_run("straight", 2), make_run("stopped", 2)
+    finish(straight, backbone)
+    train_some(stopped, backbone, stop_after)
+    assert len(finish(stopped, backbone)) == 18 - stop_after
+    assert results(stopped.out) == results(straight.out)
+
+
+def test_a_finished_wave_is_not_touched_again(backbone: Backbone, make_run: MakeRun) -> None:
+    run = make_run("run", 2)
+    train_some(run, backbone, 7)
+    first = [run.out / name for name in ("cat", "dog", "checkpoints/concepts-0001-0002")]
+    before = {p: p.stat().st_mtime_ns for folder in first for p in folder.rglob("*")}
+    assert len(before) >= 6
+    finish(run, backbone)
+    assert finish(run, backbone) == []
+    assert {p: p.stat().st_mtime_ns for folder in first for p in folder.rglob("*")} == before
+
+
+def test_another_size_holds_for_waves_that_have_not_begun(
+    backbone: Backbone, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run("run", 2)
+    train_some(run, backbone, 3)
+    taken = finish(make_run("run", 3), backbone)
+    assert taken == ["cat dog"] * 3 + ["cow hen fox"] * 6
+    assert "--batch-concepts 3 holds for waves that have not begun" in capsys.readouterr().err
+
+
+def test_auto_goes_on_with_what_the_run_began_with(
+    backbone: Backbone, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textreg.wave_size._bytes_kept", lambda *_: 100)
+    monkeypatch.setattr("textreg.wave_size.free_bytes", lambda _: 500)
+    run = make_run("run", "auto")
+    train_some(run, backbone, 1)  # 300 / 100: three fit; two waves of three and two
+    monkeypatch.setattr("textreg.wave_size.free_bytes", lambda _: 100)
+    assert finish(run, backbone) == ["cat dog cow"] * 5 + ["hen fox"] * 6
+
+
+def test_what_a_later_wave_cannot_do_is_refused_before_the_first(
+    backbone: Backbone, make_run: MakeRun
+) -> None:
+    run = make_run("run", 1)
+    bad = Concept(images=run.concepts[1].images, noun="cat", identifier="a")
+    with pytest.raises(UserError, match="'a'"):
+        next(trainings(make_run("run", 1, concepts=(run.concepts[0], bad)), backbone))
+    assert not (run.out / "run.yaml").exists()
+
+
+def test_waves_that_do_not_follow_each_other_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "concepts-0003-0004"
+    folder.mkdir()
+    assert [(w.first, w.end) for w in waves_of(tmp_path, 5, 2)] == [(0, 2), (2, 4), (4, 5)]
+    (folder / "0-0000001.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="does not follow the wave before it"):
+        waves_of(tmp_path, 5, 2)
+
+
+def test_a_batch_of_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train", "cat", "--batch-concepts", "0"])
+    assert end.value.code == 2
+    assert "'0' is neither auto nor a whole number from 1 up" in capsys.readouterr().err
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, name: str, *steps: int) -> None:
+    """The concept's gradient is not finite at these global steps."""
+    plain = Training._gradient_norms
+
+    def norms(training: Training) -> torch.Tensor:
+        found = plain(training)
+        for n, concept in enumerate(training.active):
+            if concept.name == name and training.global_step + 1 in steps:
+                found[n] = torch.inf
+        return found
+
+    monkeypatch.setattr(Training, "_gradient_norms", norms)
+
+
+@pytest.mark.parametrize("last", [2, 3, 5])
+def test_a_concept_in_quarantine_leaves_the_batch(
+    backbone64: Backbone, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    """In both stages and at their change: the denoiser sees fewer samples, the others the same."""
+    healthy = make_run("healthy", 5, dtype="fp64")
+    finish(healthy, backbone64)
+    poison(monkeypatch, "dog", 1, last)
+    sizes: list[int] = []
+    plain = backbone64.denoiser.forward
+
+    def watched(x_t: torch.Tensor, *rest: Any) -> torch.Tensor:
+        sizes.append(len(x_t))
+        return plain(x_t, *rest)
+
+    monkeypatch.setattr(backbone64.denoiser, "forward", watched)
+    run = make_run("run", 5, dtype="fp64")
+    with pytest.raises(QuarantineError):
+        finish(run, backbone64)
+    assert sizes == [5] * last + [4] * (6 - last)
+    for name in set(NAMES) - {"dog"}:
+        close(healthy.out / name, run.out / name)
+
+
+def test_the_state_keeps_who_left(
+    backbone: Backbone, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("run", 5, tuning=Tuning(steps=3, rank=2))
+    training = Training(run, backbone, check_pictures(run))
+    poison(monkeypatch, "dog", 1, 2)
+    for _ in range(2):
+        training.advance()
+        training.take_step()
+    before = {k: v.clone() for k, v in training.state().items()}
+    training.advance()
+    after = training.state()
+    assert [c.name for c in training.active] == [n for n in NAMES if n != "dog"]
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert set(training.quarantined()) == {"dog"}
+
+
+def test_a_later_wave_ends_as_failed_if_an_earlier_one_lost_a_concept(
+    backbone: Backbone, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("run", 2)
+    poison(monkeypatch, "dog", 1, 2)
+    ends: list[str] = []
+    for _ in range(2):
+        with pytest.raises(QuarantineError) as failure:
+            finish(run, backbone)
+        ends.append(str(failure.value))
+        assert failure.value.concepts == {"dog"}
+    assert ends[0] == ends[1]
+    assert {p.parent.name for p in run.out.glob("*/learned_embeds.safetensors")} == (
+        set(NAMES) - {"dog"}
+    )
