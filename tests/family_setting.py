@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -18,9 +19,9 @@ from tiny_run import tiny_run
 Loaded = Callable[[str], Backbone]
 
 
-def family_run(base: Path, out: Path, pictures: Path, **changes: Any) -> Run:
+def family_run(base: Path, out: Path, *pictures: Path, **changes: Any) -> Run:
     """A few steps on views of 32 pixels: these bases halve a latent up to three times."""
-    return tiny_run(base, out, pictures, **({"images": Images(resolution=32, views=2)} | changes))
+    return tiny_run(base, out, *pictures, **({"images": Images(resolution=32, views=2)} | changes))
 
 
 def model_of(backbone: Backbone) -> tuple[ConceptTexts, list[Tensor]]:
@@ -51,14 +52,37 @@ def random_adapter(backbone: Backbone, *, size: float, rank: int = 2) -> Adapter
             )
         },
         alpha=float(rank),
+        second_width=backbone.second_width,
     )
 
 
 def moved(model: PictureModel, base: PictureModel, x_t: Tensor, t: Tensor, prompt: str) -> float:
     """How far a model's prediction is from the base's without the word, relative."""
-    given = model.predict(x_t, t, model.keys_values([prompt]))
-    plain = base.predict(x_t, t, base.keys_values([prompt.replace("<krk1> ", "")]))
+    given = model.predict(x_t, t, model.conditioning([prompt]))
+    plain = base.predict(x_t, t, base.conditioning([prompt.replace("<krk1> ", "")]))
     return float((given - plain).norm() / plain.norm())
+
+
+def load_word(pipe: Any, folder: Path) -> None:
+    """A run's word, by the very lines that its model card says."""
+    code = (folder / "README.md").read_text().split("```python")[1].split("```")[0]
+    behind = code.split('pipe.load_lora_weights("this/folder")')[1]
+    lines = [line for line in behind.splitlines() if not line.startswith("pipe(")]
+    given = {"pipe": pipe, "safetensors": safetensors}
+    exec("\n".join(lines).replace("this/folder", str(folder)), given)
+
+
+def plain_prediction(pipe: Any, prompts: list[str], x_t: Tensor, t: Tensor) -> Tensor:
+    """The denoiser's, with the pipeline's own reading of prompts."""
+    said = pipe.encode_prompt(
+        prompts, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
+    )
+    added = None
+    if len(said) == 4:
+        side = x_t.shape[-1] * pipe.vae_scale_factor
+        sizes = torch.tensor([[side, side, 0, 0, side, side]] * len(x_t), dtype=x_t.dtype)
+        added = {"text_embeds": said[2], "time_ids": sizes}
+    return pipe.unet(x_t, t, said[0], added_cond_kwargs=added, return_dict=False)[0]
 
 
 def plain_pipeline(base: Path, dtype: torch.dtype = torch.float32) -> Any:

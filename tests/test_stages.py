@@ -42,7 +42,7 @@ def test_both_stages_read_the_same_prompts_masked_per_sample(
     run = tiny_run(tiny_base, Path(), cat_pictures, dog_pictures, mask=Mask(ratio=ratio))
     inversion, tuning = stages(run, backbone64)
     given = draws(2)
-    features = inversion.features(given).detach()
+    features = inversion.features(given).tokens.detach()
     states: set[bool] = set()
     for n, concept in enumerate(run.concepts):
         texts = ConceptTexts.of(concept, backbone64)
@@ -55,7 +55,7 @@ def test_both_stages_read_the_same_prompts_masked_per_sample(
             wanted = texts.features([prompt], inversion.vectors[n].detach(), masked=masked)[0]
             torch.testing.assert_close(features[n, s], wanted, rtol=0, atol=1e-13)
     assert states == {0.0: {False}, 0.5: {False, True}, 1.0: {True}}[ratio]
-    torch.testing.assert_close(tuning.features(given), features, rtol=0, atol=1e-13)
+    torch.testing.assert_close(tuning.features(given).tokens, features, rtol=0, atol=1e-13)
 
 
 def test_mask_of_stage_two_can_be_switched_off(
@@ -64,9 +64,9 @@ def test_mask_of_stage_two_can_be_switched_off(
     run = tiny_run(tiny_base, Path(), cat_pictures, mask=Mask(ratio=1.0, in_tuning=False))
     plain = tiny_run(tiny_base, Path(), cat_pictures, mask=Mask(ratio=0.0))
     given = draws(1)
-    unmasked = stages(plain, backbone64)[1].features(given)
-    torch.testing.assert_close(stages(run, backbone64)[1].features(given), unmasked)
-    assert not torch.equal(stages(run, backbone64)[0].features(given), unmasked)
+    unmasked = stages(plain, backbone64)[1].features(given).tokens
+    torch.testing.assert_close(stages(run, backbone64)[1].features(given).tokens, unmasked)
+    assert not torch.equal(stages(run, backbone64)[0].features(given).tokens, unmasked)
 
 
 def test_first_vector_is_a_row_of_the_table(

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from textreg.base_files import BaseFiles
 from textreg.errors import UserError
 from textreg.method.denoiser import Denoiser, freeze
+from textreg.method.encoder_pair import EncoderPair
+from textreg.method.text_features import TextFeatures, Tokens, encode_tokens
 from textreg.method.text_projections import TextProjections
 
 DTYPES = {
@@ -32,11 +35,40 @@ class Backbone:
     files: BaseFiles
     tokenizer: Any
     text_encoder: Any
+    pair: EncoderPair | None = None
+    """Both text encoders of a family that has two; `text_encoder` is the first."""
     vae: Any
     denoiser: Denoiser
     projections: TextProjections
     scheduler: Any
     device: torch.device
+
+    def encode(self, tokens: Tokens, vectors: Tensor | None, masked: Tensor) -> TextFeatures:
+        """Text features of tokenised prompts.
+
+        Args:
+            tokens: the prompts.
+            vectors: the identifier's vector of each, [prompts, d]; none: no identifier.
+            masked: which are masked where they can be, [prompts] bool.
+        """
+        if self.pair is not None:
+            return self.pair.encode(tokens, vectors, masked)
+        return TextFeatures(tokens=encode_tokens(self.text_encoder, tokens, vectors, masked))
+
+    @property
+    def word_tables(self) -> list[Tensor]:
+        """Embedding rows of each text encoder; a word's vector is one row of each, side by side."""
+        return [e.get_input_embeddings().weight for e in self.text_encoders]
+
+    @property
+    def text_encoders(self) -> tuple[Any, ...]:
+        """One, or both."""
+        return (self.text_encoder,) if self.pair is None else self.pair.encoders
+
+    @property
+    def second_width(self) -> int:
+        """Width of a word in the second text encoder; 0: there is one encoder."""
+        return 0 if self.pair is None else self.word_tables[1].shape[1]
 
     @property
     def prediction_type(self) -> str:
@@ -88,22 +120,58 @@ def load(
     unet = files.load("unet", DTYPES[dtype]).to(place)
     vae = files.load("vae", wide).to(place)
     text_encoder = files.load("text_encoder", wide).to(place)
+    tokenizer = files.tokenizer()
+    pair = _pair(files, tokenizer, freeze(text_encoder), wide)
     projections = TextProjections.from_denoiser(unet, wide)
-    if projections.features != text_encoder.config.hidden_size:
+    width = text_encoder.config.hidden_size
+    if pair is not None:
+        width += pair.encoders[1].config.hidden_size
+    if projections.features != width:
         raise UserError(
-            f"{source}: the text encoder gives {text_encoder.config.hidden_size} features and the "
+            f"{source}: the text encoder gives {width} features and the "
             f"denoiser reads {projections.features}: these parts do not belong together"
         )
     return Backbone(
         source=source,
         files=files,
-        tokenizer=files.tokenizer(),
+        tokenizer=tokenizer,
         text_encoder=freeze(text_encoder),
+        pair=pair,
         vae=freeze(vae),
-        denoiser=Denoiser(freeze(unet)),
+        denoiser=Denoiser(freeze(unet), 2 ** (len(vae.config.block_out_channels) - 1)),
         projections=projections.to(place),
         scheduler=_scheduler(files),
         device=place,
+    )
+
+
+def _pair(files: BaseFiles, tokenizer: Any, first: Any, dtype: torch.dtype) -> EncoderPair | None:
+    """Both text encoders, if the family has two; one tokenizer serves them.
+
+    Raises:
+        UserError: the second tokenizer has other words, or the denoiser is told other things.
+    """
+    if "text_encoder_2" not in files.parts:
+        return None
+    other = files.tokenizer("tokenizer_2")
+    if other.get_vocab() != tokenizer.get_vocab() or (
+        other.model_max_length != tokenizer.model_max_length
+    ):
+        raise UserError(
+            f"{files.folder}: its tokenizer and tokenizer_2 read text differently; not supported"
+        )
+    second = files.load("text_encoder_2", dtype).to(first.device)
+    unet = files.config("unet")
+    told = 6 * unet["addition_time_embed_dim"] + second.config.projection_dim
+    if unet["projection_class_embeddings_input_dim"] != told:
+        raise UserError(
+            f"{files.folder}: its denoiser is not told six sizes and the pooled vector, as Stable "
+            "Diffusion XL's is; is it a refiner?"
+        )
+    return EncoderPair(
+        encoders=(first, freeze(second)),
+        padding=(tokenizer.pad_token_id, other.pad_token_id),
+        end=tokenizer.eos_token_id,
     )
 
 

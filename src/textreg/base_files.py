@@ -70,6 +70,17 @@ class BaseFiles:
         return {"clip_sample": False} | {k: v for k, v in config.items() if not k.startswith("_")}
 
     @property
+    def silent_without_negative(self) -> bool:
+        """Guided away from zeros where no negative prompt is given; otherwise from the empty one.
+
+        Source: force_zeros_for_empty_prompt of diffusers' StableDiffusionXLPipeline.
+        """
+        if "text_encoder_2" not in self.parts:
+            return False
+        index = read_json(self.folder / "model_index.json")
+        return bool(index.get("force_zeros_for_empty_prompt", True))
+
+    @property
     def resolution(self) -> int:
         """The base's own picture side in pixels."""
         factor = 2 ** (len(self.config("vae")["block_out_channels"]) - 1)
@@ -132,6 +143,12 @@ class BaseFiles:
             UserError: it reads more than a text and a noisy picture.
         """
         unet, vae = self.config("unet"), self.config("vae")
+        wanted = "text_time" if "text_encoder_2" in self.parts else None
+        if unet.get("addition_embed_type") != wanted:
+            raise UserError(
+                f"{source}: its denoiser has addition_embed_type {unet.get('addition_embed_type')} "
+                f"in place of {wanted}"
+            )
         latent = vae.get("latent_channels", 4)
         if unet.get("in_channels", 4) != latent:
             raise UserError(f"{source}: {other_channels(unet['in_channels'], latent)}")
@@ -184,10 +201,10 @@ def _from_hub(source: str, revision: str | None) -> Path:
     from huggingface_hub import is_offline_mode, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = ["model_index.json", "scheduler/*", "tokenizer/*"]
+    patterns = ["model_index.json", "scheduler/*", "tokenizer/*", "tokenizer_2/*"]
     patterns += [
         f"{part}/{file}"
-        for part in ("text_encoder", "vae", "unet")
+        for part in ("text_encoder", "text_encoder_2", "vae", "unet")
         for file in ("config.json", "*.safetensors", "*.safetensors.index.json")
     ]
     patterns_not = ["*.fp16.safetensors", "*non_ema*"]

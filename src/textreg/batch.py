@@ -14,6 +14,7 @@ from torch import Tensor
 from textreg.backbone import Backbone
 from textreg.latents import Latents
 from textreg.method.denoising import add_noise, loss_per_concept, target
+from textreg.method.text_features import TextFeatures
 from textreg.method.text_projections import TextProjections
 from textreg.randomness import Draws
 
@@ -26,8 +27,8 @@ class Batch:
     """Noisy latents, [N, S, channels, height, width]."""
     t: Tensor
     """Timesteps, [N, S]."""
-    features: Tensor
-    """Text features, [N, S, T, d]."""
+    features: TextFeatures
+    """Text features, tokens [N, S, T, d]."""
     gate: Tensor | None = None
     """Tokens that the edit acts on, [N, S, T]; none: all."""
     wanted: Tensor
@@ -38,7 +39,7 @@ class Batch:
 def noisy_batch(
     latents: Sequence[Latents],
     draws: Sequence[Sequence[Draws]],
-    features: Tensor,
+    features: TextFeatures,
     backbone: Backbone,
     *,
     gate: Tensor | None = None,
@@ -52,7 +53,7 @@ def noisy_batch(
     noise = torch.stack([d.normal("noise", tuple(x_0.shape[1:])) for d in each]).to(x_0)
     alphas = backbone.alphas_cumprod
     t = torch.tensor([d.index("timestep", len(alphas)) for d in each], device=x_0.device)
-    shape = features.shape[:2]
+    shape = features.tokens.shape[:2]
     return Batch(
         x_t=add_noise(x_0, noise, alphas[t]).unflatten(0, shape),
         t=t.unflatten(0, shape),
@@ -68,12 +69,13 @@ def predict(
     projections: TextProjections,
     x_t: Tensor,
     t: Tensor,
-    features: Tensor,
+    features: TextFeatures,
     gate: Tensor | None = None,
 ) -> Tensor:
     """The denoiser's prediction, in the shape of x_t, [N, S, channels, height, width]."""
-    keys_values = projections(features, gate)
-    prediction = backbone.denoiser(x_t.flatten(0, 1), t.flatten(), keys_values)
+    keys_values = projections(features.tokens, gate)
+    pooled = None if features.pooled is None else features.pooled.flatten(0, 1)
+    prediction = backbone.denoiser(x_t.flatten(0, 1), t.flatten(), keys_values, pooled)
     return prediction.unflatten(0, x_t.shape[:2])
 
 
@@ -86,7 +88,7 @@ def losses(
         projections,
         torch.cat([b.x_t for b in batches], dim=1),
         torch.cat([b.t for b in batches], dim=1),
-        torch.cat([b.features for b in batches], dim=1),
+        TextFeatures.cat([b.features for b in batches], dim=1),
         _gate(batches),
     )
     own = prediction.split([b.t.shape[1] for b in batches], dim=1)
@@ -99,5 +101,5 @@ def losses(
 def _gate(batches: Sequence[Batch]) -> Tensor | None:
     if all(b.gate is None for b in batches):
         return None
-    every = [torch.ones_like(b.features[..., 0]) if b.gate is None else b.gate for b in batches]
-    return torch.cat(every, dim=1)
+    each = [(b.gate, b.features.tokens[..., 0]) for b in batches]
+    return torch.cat([torch.ones_like(one) if g is None else g for g, one in each], dim=1)

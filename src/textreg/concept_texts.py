@@ -13,7 +13,7 @@ from textreg.backbone import Backbone, fresh_tokenizer
 from textreg.config import Concept
 from textreg.errors import UserError
 from textreg.method.identifier import add_identifier
-from textreg.method.text_features import Tokens, encode_tokens, tokenize
+from textreg.method.text_features import TextFeatures, Tokens, tokenize
 from textreg.method.token_gate import EditedTokens, token_gate
 
 _AT_ONCE = 32
@@ -71,18 +71,24 @@ class ConceptTexts:
         """The tokens of finished prompts that the edit acts on, [prompts, tokens]; none: all."""
         return token_gate(edited, self.tokens(prompts).is_identifier)
 
-    @torch.no_grad()
     def features(
         self, prompts: Sequence[str], vector: Tensor | None, *, masked: bool = False
     ) -> Tensor:
-        """Text features of finished prompts, [prompts, tokens, width].
+        """What the edit reads of finished prompts, [prompts, tokens, width]; as `encoded`."""
+        return self.encoded(prompts, vector, masked=masked).tokens
+
+    @torch.no_grad()
+    def encoded(
+        self, prompts: Sequence[str], vector: Tensor | None, *, masked: bool = False
+    ) -> TextFeatures:
+        """Text features of finished prompts.
 
         Args:
             prompts: with or without the identifier.
             vector: the identifier's vector, [width]; none if no prompt has it.
             masked: apply the identifier mask where it can be.
         """
-        parts: list[Tensor] = []
+        parts: list[TextFeatures] = []
         for start in range(0, len(prompts), _AT_ONCE):
             tokens = self.tokens(prompts[start : start + _AT_ONCE])
             count = len(tokens.ids)
@@ -90,5 +96,5 @@ class ConceptTexts:
                 raise ValueError(f"a prompt has {self.concept.identifier}, but no vector is given")
             vectors = None if vector is None else vector.expand(count, -1)
             mask = torch.full((count,), masked)
-            parts.append(encode_tokens(self.backbone.text_encoder, tokens, vectors, mask))
-        return torch.cat(parts)
+            parts.append(self.backbone.encode(tokens, vectors, mask))
+        return TextFeatures.cat(parts)

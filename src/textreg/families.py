@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-FAMILIES = "Stable Diffusion 1.x and 2.x"
+FAMILIES = "Stable Diffusion 1.x, 2.x and XL"
 """Those that are supported, for messages."""
-_PARTS = {
+_ONE_ENCODER = {
     "tokenizer": "CLIPTokenizer",
     "text_encoder": "CLIPTextModel",
     "vae": "AutoencoderKL",
     "unet": "UNet2DConditionModel",
 }
+_TWO_ENCODERS = _ONE_ENCODER | {
+    "tokenizer_2": "CLIPTokenizer",
+    "text_encoder_2": "CLIPTextModelWithProjection",
+}
 
 
 def parts_of(index: dict[str, Any]) -> dict[str, str]:
     """Class of every part that a base with this model_index.json has to have."""
-    return _PARTS
+    return _TWO_ENCODERS if "text_encoder_2" in index else _ONE_ENCODER
 
 
 def other_channels(found: int, latent: int) -> str:

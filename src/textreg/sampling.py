@@ -20,7 +20,8 @@ from textreg.base_shape import fitted
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept
 from textreg.errors import UserError
-from textreg.method.text_features import Tokens, encode_tokens, tokenize
+from textreg.method.denoiser import Conditioning
+from textreg.method.text_features import Tokens, tokenize
 from textreg.method.token_gate import token_gate
 
 _NOWHERE = Path()
@@ -76,21 +77,22 @@ class PictureModel:
             raise UserError(str(error)) from None
 
     @torch.no_grad()
-    def keys_values(self, prompts: Sequence[str]) -> list[Tensor]:
-        """Keys and values of prompts, without any mask: [prompts, tokens, width] a projection."""
+    def conditioning(self, prompts: Sequence[str]) -> Conditioning:
+        """What the denoiser hears of prompts, read without any mask."""
         tokens = self.tokens(prompts)
         count = len(prompts)
         vectors = None if self._vector is None else self._vector.expand(count, -1)
         no_mask = torch.zeros(count, dtype=torch.bool)
-        features = encode_tokens(self.backbone.text_encoder, tokens, vectors, no_mask)
+        features = self.backbone.encode(tokens, vectors, no_mask)
         edited = "all" if self.adapter is None else self.adapter.edited_tokens
         gate = token_gate(edited, tokens.is_identifier)
-        return self.projections(features[None], None if gate is None else gate[None])
+        keys_values = self.projections(features.tokens[None], None if gate is None else gate[None])
+        return Conditioning(keys_values=keys_values, pooled=features.pooled)
 
     @torch.no_grad()
-    def predict(self, x_t: Tensor, t: Tensor, keys_values: list[Tensor]) -> Tensor:
+    def predict(self, x_t: Tensor, t: Tensor, heard: Conditioning) -> Tensor:
         """The denoiser's prediction, in the type of x_t."""
-        return self.backbone.denoiser(x_t, t, keys_values).to(x_t.dtype)
+        return self.backbone.denoiser(x_t, t, heard.keys_values, heard.pooled).to(x_t.dtype)
 
 
 def sample(
@@ -162,7 +164,9 @@ def sample_latents(
     backbone = model.backbone
     guided = guidance != 1
     words = [*prompts, *[negative_prompt] * len(prompts)] if guided else prompts
-    keys_values = _once_a_prompt(model, words)
+    heard = _once_a_prompt(model, words)
+    if guided and not negative_prompt and backbone.files.silent_without_negative:
+        heard = heard.silent_from(len(prompts))
     random = [torch.Generator().manual_seed(seed) for seed in seeds]
     channels = backbone.denoiser.unet.config.in_channels
     x_t = torch.stack([torch.randn(channels, side, side, generator=g) for g in random])
@@ -175,7 +179,7 @@ def sample_latents(
     for t in scheduler.timesteps:
         given = scheduler.scale_model_input(x_t, t)
         given = torch.cat([given, given]) if guided else given
-        prediction = model.predict(given, t.expand(len(given)), keys_values)
+        prediction = model.predict(given, t.expand(len(given)), heard)
         if guided:
             wanted, unwanted = prediction.chunk(2)
             prediction = unwanted + guidance * (wanted - unwanted)
@@ -183,11 +187,11 @@ def sample_latents(
     return x_t
 
 
-def _once_a_prompt(model: PictureModel, prompts: list[str]) -> list[Tensor]:
-    """Keys and values of a batch in which prompts repeat; each prompt is computed once."""
+def _once_a_prompt(model: PictureModel, prompts: list[str]) -> Conditioning:
+    """What is heard of a batch in which prompts repeat; each prompt is computed once."""
     distinct = list(dict.fromkeys(prompts))
     rows = torch.tensor([distinct.index(p) for p in prompts], device=model.backbone.device)
-    return [kv[rows] for kv in model.keys_values(distinct)]
+    return model.conditioning(distinct)[rows]
 
 
 @torch.no_grad()

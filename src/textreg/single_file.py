@@ -28,11 +28,13 @@ _SUFFIX = ".safetensors"
 _CHANNELS = 4
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _V = {"v": "v_prediction", "epsilon": "epsilon", "eps": "epsilon"}
+_XL = "conditioner.embedders."
 _OPEN_CLIP, _HUGGING_FACE = "cond_stage_model.model.", "cond_stage_model.transformer."
 _TEXT_ENCODERS = {
     "sd1": {"text_encoder": _HUGGING_FACE},
     "sd2": {"text_encoder": _OPEN_CLIP},
     "sd2-v": {"text_encoder": _OPEN_CLIP},
+    "sdxl": {"text_encoder": f"{_XL}0.transformer.", "text_encoder_2": f"{_XL}1.model."},
 }
 """Where each family keeps its text encoders."""
 
@@ -180,6 +182,8 @@ def _family(path: Path, keys: tuple[str, ...]) -> str:
         )
     if not has(_VAE):
         raise UserError(f"{path}: has no VAE ({_VAE}*); use a checkpoint that has one")
+    if all(has(prefix) for prefix in _TEXT_ENCODERS["sdxl"].values()):
+        return "sdxl"
     if has(_OPEN_CLIP):
         return "sd2"
     if has(_HUGGING_FACE):

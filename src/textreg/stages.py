@@ -19,7 +19,7 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Inversion, Run, Tuning
 from textreg.errors import UserError
 from textreg.method.identifier import initial_vector, pull_norm
-from textreg.method.text_features import Tokens, encode_tokens
+from textreg.method.text_features import TextFeatures, Tokens
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Penalty, Prior
 from textreg.prompts import instance_templates
@@ -48,8 +48,8 @@ class Stage(Protocol):
         """What trains; the first dimension of each is the concept."""
         ...
 
-    def features(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
-        """Text features of this step's instance prompts, [N, S, T, d]."""
+    def features(self, draws: Sequence[Sequence[Draws]]) -> TextFeatures:
+        """Text features of this step's instance prompts, tokens [N, S, T, d]."""
         ...
 
     def gate(self, draws: Sequence[Sequence[Draws]]) -> Tensor | None:
@@ -95,30 +95,25 @@ class InversionStage:
         self._pools: list[Tokens] = [t.tokens(t.fill(instance_templates(t.concept))) for t in texts]
         first = torch.stack([_first_vector(run, t) for t in texts])
         backbone = texts[0].backbone
+        self._widths = [table.shape[1] for table in backbone.word_tables]
         self.vectors = nn.Parameter(first.to(backbone.device, backbone.wide))
-        self._initial_norm = torch.linalg.vector_norm(self.vectors.detach(), dim=-1)
+        self._initial_norms = [torch.linalg.vector_norm(v, dim=-1) for v in self._by_encoder()]
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The identifiers' vectors, [N, d]; not one row of the embedding table."""
         return {"vectors": self.vectors}
 
-    def features(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
+    def features(self, draws: Sequence[Sequence[Draws]]) -> TextFeatures:
         """Encode one random template a sample, each with its own mask draw."""
-        chosen: list[Tensor] = []
+        chosen: list[TextFeatures] = []
         for texts, pool, vector, samples in zip(
             self._texts, self._pools, self.vectors, draws, strict=True
         ):
             rows = torch.tensor([d.index("template", len(pool.ids)) for d in samples])
             masked = torch.tensor([d.uniform("mask") < self._ratio for d in samples])
-            tokens = Tokens(
-                ids=pool.ids[rows],
-                is_identifier=pool.is_identifier[rows],
-                can_mask=pool.can_mask[rows],
-                noun_length=pool.noun_length,
-            )
-            encoder = texts.backbone.text_encoder
-            chosen.append(encode_tokens(encoder, tokens, vector.expand(len(rows), -1), masked))
-        return torch.stack(chosen)
+            given = vector.expand(len(rows), -1)
+            chosen.append(texts.backbone.encode(pool.rows(rows), given, masked))
+        return TextFeatures.stack(chosen)
 
     def gate(self, draws: Sequence[Sequence[Draws]]) -> Tensor | None:
         """None: stage 1 has no edit."""
@@ -133,9 +128,14 @@ class InversionStage:
         return {}
 
     def after_step(self, learning_rate: Tensor) -> None:
-        """Pull each vector's norm back."""
+        """Pull each vector's norm back, in each text encoder."""
         if self._pull:
-            pull_norm(self.vectors.data, self._initial_norm, learning_rate)
+            for vectors, initial in zip(self._by_encoder(), self._initial_norms, strict=True):
+                pull_norm(vectors, initial, learning_rate)
+
+    def _by_encoder(self) -> tuple[Tensor, ...]:
+        """The vectors that each text encoder reads, as views."""
+        return self.vectors.detach().split(self._widths, dim=1)
 
 
 class TuningStage:
@@ -161,8 +161,8 @@ class TuningStage:
         self._edit.initialise([generator(run.seed, name, "edit") for name in names])
         states = (False, True) if self._ratio else (False,)
         self._pools = [
-            torch.stack(
-                [t.features(t.fill(instance_templates(t.concept)), v, masked=m) for m in states], 1
+            TextFeatures.stack(
+                [t.encoded(t.fill(instance_templates(t.concept)), v, masked=m) for m in states], 1
             )
             for t, v in zip(texts, vectors, strict=True)
         ]
@@ -175,10 +175,10 @@ class TuningStage:
         """A and B of every projection."""
         return dict(self._edit.named_parameters())
 
-    def features(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
+    def features(self, draws: Sequence[Sequence[Draws]]) -> TextFeatures:
         """Look one random template a sample up, masked or not."""
         chosen = [
-            torch.stack(
+            TextFeatures.stack(
                 [
                     pool[d.index("template", len(pool)), int(d.uniform("mask") < self._ratio)]
                     for d in samples
@@ -186,7 +186,7 @@ class TuningStage:
             )
             for pool, samples in zip(self._pools, draws, strict=True)
         ]
-        return torch.stack(chosen)
+        return TextFeatures.stack(chosen)
 
     def gate(self, draws: Sequence[Sequence[Draws]]) -> Tensor | None:
         """The gate of the same templates, if the prior has one."""
@@ -206,15 +206,15 @@ class TuningStage:
 
 
 def _first_vector(run: Run, texts: ConceptTexts) -> Tensor:
-    encoder = texts.backbone.text_encoder
-    table = getattr(encoder, "text_model", encoder).embeddings.token_embedding.weight
+    tables = texts.backbone.word_tables
     if run.inversion.embedding is not None:
-        return _saved_vector(run.inversion.embedding, table.shape[1])
+        return _saved_vector(run.inversion.embedding, sum(table.shape[1] for table in tables))
     if run.inversion.initialise_with_noun:
         last = texts.tokenizer.encode(texts.concept.noun, add_special_tokens=False)[-1]
-        return table[last].detach().float().clone()
+        return torch.cat([table[last].detach().float() for table in tables])
+    token = run.inversion.initial_token
     try:
-        return initial_vector(table, texts.tokenizer, run.inversion.initial_token)
+        return torch.cat([initial_vector(table, texts.tokenizer, token) for table in tables])
     except ValueError as error:
         raise UserError(f"inversion.initial_token: {error}") from None
 
@@ -225,7 +225,7 @@ def _saved_vector(path: Path, width: int) -> Tensor:
     Raises:
         UserError: the file holds no vector, or one of another base.
     """
-    _, vector = read_embedding(path)
+    vector = read_embedding(path).vector
     if vector.shape[0] != width:
         raise UserError(
             f"{path}: its word has {vector.shape[0]} numbers, this base reads {width}: it belongs "

@@ -258,6 +258,7 @@ class Training:
                     )
                 },
                 alpha=float(self.run.tuning.rank),
+                second_width=self.backbone.second_width,
                 edited_tokens=self.prior.edited_tokens,
                 digest=self.run.digest,
             )

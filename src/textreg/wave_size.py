@@ -63,7 +63,7 @@ def _bytes_kept(run: Run, backbone: Backbone) -> int:
     draws = [[Draws(run.seed, concept.name, "memory")]]
     x_t = torch.zeros(1, 1, backbone.vae.config.latent_channels, side, side, device=backbone.device)
     t = torch.zeros(1, 1, dtype=torch.long, device=backbone.device)
-    modules = (backbone.denoiser, backbone.text_encoder, backbone.projections)
+    modules = (backbone.denoiser, *backbone.text_encoders, backbone.projections)
     frozen = {
         tensor.untyped_storage().data_ptr()
         for module in modules

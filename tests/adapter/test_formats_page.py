@@ -38,4 +38,4 @@ def test_its_converter_converts(form: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(program, "docs/formats.md", "exec"), {})
-    assert read_embedding(tmp_path / "krk1.safetensors")[1].equal(vector)
+    assert read_embedding(tmp_path / "krk1.safetensors").vector.equal(vector)

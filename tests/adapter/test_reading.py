@@ -143,15 +143,16 @@ def test_each_form_of_a_words_file_is_read(form: str, tmp_path: Path) -> None:
     shapes, word = WORDS[form]
     path = tmp_path / "krk1.safetensors"
     save_file({k: torch.arange(6.0).reshape(shape) for k, shape in shapes.items()}, path)
-    found, vector = read_embedding(path)
-    assert found == word
-    assert vector.equal(torch.arange(6.0))
+    found = read_embedding(path)
+    assert found.name == word
+    assert found.vector.equal(torch.arange(6.0))
 
 
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
-        ({"clip_l": torch.ones(1, 6), "clip_g": torch.ones(1, 8)}, "Stable Diffusion XL"),
+        ({"clip_l": torch.ones(1, 6), "clip_g": torch.ones(2, 8)}, r"has the shape \[2, 8\]"),
+        ({"clip_l": torch.ones(1, 6), "<a>": torch.ones(1, 8)}, "one word with one vector"),
         ({"emb_params": torch.ones(3, 6)}, r"has the shape \[3, 6\]"),
         ({"<a>\n<b>": torch.ones(1, 6)}, r"'<a>\\n<b>' is not a word"),
         ({"x" * 300: torch.ones(1, 6)}, "is not a word"),

@@ -10,7 +10,7 @@ from random_base import write_base
 from family_setting import Loaded
 from textreg.backbone import load
 
-FAMILIES = ("tiny-sd1", "tiny-sd2")
+FAMILIES = ("tiny-sd1", "tiny-sd2", "tiny-sdxl")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from family_setting import Loaded, family_run, model_of, moved, plain_pipeline, random_adapter
+from family_setting import (
+    Loaded,
+    family_run,
+    model_of,
+    moved,
+    plain_pipeline,
+    plain_prediction,
+    random_adapter,
+)
 from textreg.config import TextReg, Tuning
 from textreg.sampling import PictureModel
 from tiny_run import train
@@ -28,10 +36,9 @@ def test_keys_and_values_from_outside_are_the_plain_denoiser(
     pipe = plain_pipeline(base_of(family), torch.float64)
     x_t, t = noisy(0, len(PROMPTS))
     with torch.no_grad():
-        embeds, _ = pipe.encode_prompt(PROMPTS, "cpu", 1, False)
-        plain = pipe.unet(x_t, t, embeds, return_dict=False)[0]
+        plain = plain_prediction(pipe, PROMPTS, x_t, t)
     model = PictureModel(in_float64(family))
-    torch.testing.assert_close(model.predict(x_t, t, model.keys_values(PROMPTS)), plain, **CLOSE)
+    torch.testing.assert_close(model.predict(x_t, t, model.conditioning(PROMPTS)), plain, **CLOSE)
     assert (plain[0] - plain[1]).norm() > 1e-6 * plain[0].norm()
 
 
@@ -41,7 +48,7 @@ def test_a_zero_edit_is_the_base_bit_by_bit(family: str, in_float64: Loaded) -> 
     base = PictureModel(backbone)
     edited = PictureModel(backbone, random_adapter(backbone, size=0.0))
     assert edited.projections.edit is not None
-    ours, theirs = (m.predict(x_t, t, m.keys_values(PROMPTS)) for m in (edited, base))
+    ours, theirs = (m.predict(x_t, t, m.conditioning(PROMPTS)) for m in (edited, base))
     assert torch.equal(ours, theirs)
 
 

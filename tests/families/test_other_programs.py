@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from family_setting import Loaded, family_run, plain_pipeline
+from family_setting import Loaded, family_run, load_word, plain_pipeline
 from textreg.adapter import Adapter
+from textreg.adapter.about import Facts
+from textreg.adapter.export import export
 from textreg.learning import learn
 from textreg.sampling import PictureModel, sample, scheduler_of
 
@@ -53,7 +55,7 @@ def test_plain_diffusers_draws_the_same_picture(
     backbone = in_float32(family)
     pipe = plain_pipeline(base_of(family))
     pipe.load_lora_weights(trained)
-    pipe.load_textual_inversion(trained)
+    load_word(pipe, trained)
     pipe.scheduler = scheduler_of(backbone, "ddim")
     theirs = pipe(
         PROMPT,
@@ -72,3 +74,40 @@ def test_plain_diffusers_draws_the_same_picture(
     assert model.adapter is not None
     other = replace(model.adapter, vector=torch.zeros_like(model.adapter.vector))
     assert np.abs(ours - draw(PictureModel(backbone, other), PROMPT, 7)).max() > 8
+
+
+def test_every_program_reads_the_same_and_so_do_we(
+    family: str, in_float32: Loaded, trained: Path, tmp_path: Path
+) -> None:
+    """Each file by each program's rules; then ours again, out of diffusers' and of kohya's form."""
+    adapter = Adapter.load(trained)
+    rows = export(
+        adapter, tmp_path, ("diffusers", "kohya", "a1111", "comfyui"), Facts(base="a base")
+    )
+    assert len(rows) == 10
+    assert all(row.difference is not None and row.difference < 1e-6 for row in rows)
+    for file in (tmp_path, tmp_path / "webui" / "krk1_lora.safetensors"):
+        again = Adapter.load(file)
+        assert again.vector.equal(adapter.vector)
+        assert again.second_width == in_float32(family).second_width
+        assert again.factors.keys() == adapter.factors.keys()
+        for name, (down, up) in adapter.factors.items():
+            assert again.factors[name][0].equal(down)
+            assert again.factors[name][1].equal(up)
+
+
+def test_plain_diffusers_takes_the_web_interfaces_lora_as_well(
+    family: str, base_of: Callable[[str], Path], trained: Path, tmp_path: Path
+) -> None:
+    adapter = Adapter.load(trained)
+    export(adapter, tmp_path, ("kohya",), Facts(base="a base"))
+    pipe = plain_pipeline(base_of(family))
+    pipe.load_lora_weights(tmp_path / "webui", weight_name="krk1_lora.safetensors")
+    found = {
+        name: module.get_delta_weight(module.active_adapters[0])
+        for name, module in pipe.unet.named_modules()
+        if getattr(module, "lora_A", None)
+    }
+    assert found.keys() == adapter.factors.keys()
+    for name, (down, up) in adapter.factors.items():
+        torch.testing.assert_close(found[name], up @ down, rtol=1e-5, atol=1e-6)

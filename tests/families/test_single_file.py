@@ -21,7 +21,7 @@ from textreg.base_files import BaseFiles, model_class
 from textreg.base_shape import BaseShape
 from textreg.errors import UserError
 
-FAMILY_OF = {"tiny-sd1": "sd1", "tiny-sd2": "sd2-v"}
+FAMILY_OF = {"tiny-sd1": "sd1", "tiny-sd2": "sd2-v", "tiny-sdxl": "sdxl"}
 SAYS_V = {"modelspec.prediction_type": "v"}
 
 
@@ -48,7 +48,8 @@ def own_configs(
 
 
 def parts(backbone: Backbone) -> dict[str, dict[str, torch.Tensor]]:
-    modules = {"unet": backbone.denoiser.unet, "vae": backbone.vae, "text": backbone.text_encoder}
+    modules: dict[str, Any] = {"unet": backbone.denoiser.unet, "vae": backbone.vae}
+    modules |= {f"text {n}": encoder for n, encoder in enumerate(backbone.text_encoders)}
     return {name: dict(module.state_dict()) for name, module in modules.items()}
 
 
@@ -220,6 +221,15 @@ def test_an_inpainting_checkpoint_is_refused(
         ("sd1", {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}),
         ("sd2", {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840}),
         ("sd2-v", {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840}),
+        (
+            "sdxl",
+            {
+                "unet": 2_567_463_684,
+                "vae": 83_653_863,
+                "text_encoder": 123_060_480,
+                "text_encoder_2": 694_659_840,
+            },
+        ),
     ],
 )
 def test_the_packaged_configurations_have_the_published_sizes(

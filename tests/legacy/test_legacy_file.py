@@ -104,7 +104,8 @@ def test_alpha_is_folded_into_the_file(tmp_path: Path) -> None:
 
 def test_the_word_can_be_taken_from_it(adapter: Adapter, tmp_path: Path) -> None:
     write(adapter, tmp_path / "lora_weight_s500.safetensors", text_layers=12)
-    token, vector = read_embedding(tmp_path / "lora_weight_s500.safetensors")
+    word = read_embedding(tmp_path / "lora_weight_s500.safetensors")
+    token, vector = word.name, word.vector
     assert token == "<krk1>"
     assert vector.equal(adapter.vector)
 

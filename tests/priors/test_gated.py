@@ -41,7 +41,8 @@ def test_without_the_identifier_it_is_the_base(
     gated: Path, backbone64: Backbone, prompt: str
 ) -> None:
     model, base = PictureModel(backbone64, Adapter.load(gated)), PictureModel(backbone64)
-    for ours, theirs in zip(model.keys_values([prompt]), base.keys_values([prompt]), strict=True):
+    both = (m.conditioning([prompt]).keys_values for m in (model, base))
+    for ours, theirs in zip(*both, strict=True):
         assert torch.equal(ours, theirs)
     drawn = [
         next(sample(m, [prompt], seeds=[7], steps=3, guidance=7.5, resolution=16)).image.tobytes()
@@ -60,7 +61,7 @@ def test_with_the_identifier_only_its_row_moves(gated: Path, backbone64: Backbon
     prompt = "a photo of a <krk1> cat"
     place = model.tokens([prompt]).is_identifier[0]
     assert int(place.sum()) == 1
-    every = zip(*(m.keys_values([prompt]) for m in (model, free, bare)), strict=True)
+    every = zip(*(m.conditioning([prompt]).keys_values for m in (model, free, bare)), strict=True)
     for ours, ungated, base in every:
         assert torch.equal(ours[0, ~place], base[0, ~place])
         assert torch.equal(ours[0, place], ungated[0, place])
@@ -74,7 +75,7 @@ def test_training_sees_the_same_gate(
     run = tiny_run(tiny_base, tmp_path, cat_pictures, prior="gated", dtype="fp64")
     training = train(run, backbone64)
     own = draws(0, samples=5)
-    features, gate = training.stage.features(own), training.stage.gate(own)
+    features, gate = training.stage.features(own).tokens, training.stage.gate(own)
     assert gate is not None
     texts = ConceptTexts.of(run.concepts[0], backbone64)
     word = training.inversion.vectors.detach()[0]

@@ -140,8 +140,8 @@ def test_hard_mode_predicts_what_the_base_predicts(
     t = torch.randint(1000, (1,), generator=random)
 
     def moved(prompt: str) -> float:
-        given = hard.predict(x_t, t, hard.keys_values([prompt]))
-        plain = base.predict(x_t, t, base.keys_values([prompt.replace("<krk1> ", "")]))
+        given = hard.predict(x_t, t, hard.conditioning([prompt]))
+        plain = base.predict(x_t, t, base.conditioning([prompt.replace("<krk1> ", "")]))
         return float((given - plain).norm() / plain.norm())
 
     assert moved("a photo of a cat") < 1e-12

@@ -24,10 +24,12 @@ class Adapter:
     noun: str
     learnable_property: Property
     vector: Tensor
-    """The identifier's word vector, [width]."""
+    """The identifier's word vector, [width]; with two text encoders one of each, side by side."""
     factors: dict[str, tuple[Tensor, Tensor]] = field(repr=False)
     """(A [r, width], B [out, r]) by projection name; the edit is (alpha / r) B A."""
     alpha: float
+    second_width: int = 0
+    """How much of the vector is the second text encoder's; 0: there is one encoder."""
     edited_tokens: EditedTokens = "all"
     """Whose keys and values the edit changes; "identifier" needs textreg's own sampling."""
     digest: str = ""
@@ -37,6 +39,13 @@ class Adapter:
     def rank(self) -> int:
         """Rank r of the edit."""
         return next(iter(self.factors.values()))[0].shape[0]
+
+    def word_tensors(self, key: str) -> dict[str, Tensor]:
+        """The vector as a file holds it: by a key, or by the names of two text encoders."""
+        if not self.second_width:
+            return {key: self.vector[None]}
+        first = len(self.vector) - self.second_width
+        return {"clip_l": self.vector[None, :first], "clip_g": self.vector[None, first:]}
 
     @property
     def prompt(self) -> str:

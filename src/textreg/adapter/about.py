@@ -93,7 +93,8 @@ def kohya_entries(adapter: Adapter, facts: Facts, name: str, words: str) -> dict
         words: what people type there.
     """
     v2 = _family(adapter) == "v2"
-    version = {"v1": "sd_v1", "v2": "sd_v2"}.get(_family(adapter), facts.base)
+    versions = {"v1": "sd_v1", "v2": "sd_v2", "xl": "sdxl_base_v1-0"}
+    version = versions.get(_family(adapter), facts.base)
     entries: dict[str, Any] = {
         "ss_v2": v2,
         "ss_base_model_version": f"{version}_v" if v2 and _predicts_v(facts) else version,
@@ -130,7 +131,11 @@ def modelspec_entries(
         words: what people type.
         data: the tensors' bytes, of which the hash is taken.
     """
-    family = {"v1": "stable-diffusion-v1", "v2": "stable-diffusion-v2"}.get(_family(adapter))
+    family = {
+        "v1": "stable-diffusion-v1",
+        "v2": "stable-diffusion-v2",
+        "xl": "stable-diffusion-xl-v1-base",
+    }.get(_family(adapter))
     entries = {
         "sai_model_spec": "1.0.1",
         "architecture": f"{family or facts.base}/{kind}",
@@ -151,5 +156,7 @@ def _predicts_v(facts: Facts) -> bool:
 
 
 def _family(adapter: Adapter) -> str:
-    """Stable Diffusion's generation, by the width of the text encoder; "" for other bases."""
+    """Stable Diffusion's generation, by its text encoders; "" for other bases."""
+    if adapter.second_width:
+        return "xl"
     return {768: "v1", 1024: "v2"}.get(len(adapter.vector), "")

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 _LAYER_UP = re.compile(r"up_blocks\.\d+\.attentions\.(\d+)\.")
@@ -26,7 +27,8 @@ class Consumer:
     """The version whose source the rules were read in."""
     modules: tuple[str, ...]
     """Names by which it knows a projection: {dots} is its own, {joined} has _ for every dot,
-    {processor} names the layer's attention processor."""
+    {processor} names the layer's attention processor; of Stable Diffusion XL, {numbered} has the
+    original's block numbers in place of {joined}."""
     parts: tuple[tuple[str, str], ...]
     """Endings of A and B that it knows; that of alpha is .alpha in every program."""
     at_first_dot: bool = False
@@ -49,7 +51,7 @@ CONSUMERS: dict[Program, Consumer] = {
     "diffusers": Consumer(
         name="diffusers",
         read_in="0.42.1",
-        modules=("unet.{dots}", "unet.{processor}", "lora_unet_{joined}"),
+        modules=("unet.{dots}", "unet.{processor}", "lora_unet_{joined}", "lora_unet_{numbered}"),
         parts=(_CURRENT, _OLDER, _OLDEST, _KOHYA),
         most_unmatched=0,
         word_is_the_key=True,
@@ -57,14 +59,14 @@ CONSUMERS: dict[Program, Consumer] = {
     "kohya": Consumer(
         name="sd-scripts",
         read_in="48d368f",
-        modules=("lora_unet_{joined}",),
+        modules=("lora_unet_{joined}", "lora_unet_{numbered}"),
         parts=(_KOHYA,),
         at_first_dot=True,
     ),
     "a1111": Consumer(
         name="A1111",
         read_in="873edba",
-        modules=("lora_unet_{joined}",),
+        modules=("lora_unet_{joined}", "lora_unet_{numbered}"),
         parts=(_KOHYA,),
         at_first_dot=True,
         layers_a_block=2,
@@ -72,17 +74,33 @@ CONSUMERS: dict[Program, Consumer] = {
     "forge": Consumer(
         name="Forge",
         read_in="dfdcbab",
-        modules=("lora_unet_{joined}", "{processor}", "unet.{processor}"),
+        modules=("lora_unet_{joined}", "lora_unet_{numbered}", "{processor}", "unet.{processor}"),
         parts=(_KOHYA, _OLDEST, _CURRENT, _OLDER),
         most_unmatched=12,
     ),
     "comfyui": Consumer(
         name="ComfyUI",
         read_in="a125cd8",
-        modules=("lora_unet_{joined}", "{processor}", "unet.{processor}"),
+        modules=("lora_unet_{joined}", "lora_unet_{numbered}", "{processor}", "unet.{processor}"),
         parts=(_KOHYA, _OLDEST, _CURRENT, _OLDER),
     ),
 }
+
+
+_XL_BLOCKS = {
+    "down_blocks_1_attentions_0": "input_blocks_4_1",
+    "down_blocks_1_attentions_1": "input_blocks_5_1",
+    "down_blocks_2_attentions_0": "input_blocks_7_1",
+    "down_blocks_2_attentions_1": "input_blocks_8_1",
+    "mid_block_attentions_0": "middle_block_1",
+    "up_blocks_0_attentions_0": "output_blocks_0_1",
+    "up_blocks_0_attentions_1": "output_blocks_1_1",
+    "up_blocks_0_attentions_2": "output_blocks_2_1",
+    "up_blocks_1_attentions_0": "output_blocks_3_1",
+    "up_blocks_1_attentions_1": "output_blocks_4_1",
+    "up_blocks_1_attentions_2": "output_blocks_5_1",
+}
+_XL_WORD = ("clip_l", "clip_g")
 
 
 class Refused(Exception):
@@ -114,8 +132,10 @@ def open_lora(
     """
     found: dict[str, tuple[Tensor, Tensor, float]] = {}
     names, placed = list(projections), set[str]()
+    # Only Stable Diffusion XL has several layers in one attention.
+    xl = any(".transformer_blocks.1." in name for name in names)
     for name in names:
-        for module in _modules(consumer, name):
+        for module in _modules(consumer, name, xl):
             for a_end, b_end in consumer.parts:
                 keys = (module + a_end, module + b_end)
                 if not tensors.keys() >= set(keys):
@@ -133,7 +153,7 @@ def open_lora(
 
 
 def open_word(consumer: Consumer, tensors: dict[str, Tensor], stem: str) -> tuple[str, Tensor]:
-    """The word that a program takes a file for, and its vectors.
+    """The word that a program takes a file for ("": the one it is told), and its vectors.
 
     Args:
         consumer: the program.
@@ -143,18 +163,26 @@ def open_word(consumer: Consumer, tensors: dict[str, Tensor], stem: str) -> tupl
     Raises:
         Refused: it does not hold exactly one.
     """
+    if tensors.keys() == set(_XL_WORD):
+        # diffusers is told the word as it loads each.
+        name = "" if consumer.word_is_the_key else stem
+        return name, torch.cat([tensors[key] for key in _XL_WORD], dim=-1)
     if len(tensors) != 1:
         raise Refused(f"{len(tensors)} tensors; a word is one")
     key, tensor = next(iter(tensors.items()))
     return (key if consumer.word_is_the_key else stem), tensor
 
 
-def _modules(consumer: Consumer, projection: str) -> list[str]:
+def _modules(consumer: Consumer, projection: str, xl: bool) -> list[str]:
     """The names under which a program looks a projection up."""
     names = {
         "dots": projection,
         "joined": projection.replace(".", "_"),
         "processor": projection.replace(".to_", ".processor.to_"),
     }
-    modules = [template.format(**names) for template in consumer.modules]
+    if xl:
+        block, _, rest = names.pop("joined").partition("_transformer_blocks_")
+        names["numbered"] = f"{_XL_BLOCKS[block]}_transformer_blocks_{rest}"
+    templates = (t for t in consumer.modules if any(f"{{{name}}}" in t for name in names))
+    modules = [template.format(**names) for template in templates]
     return [m for m in modules if not (consumer.at_first_dot and "." in m)]

@@ -1,7 +1,8 @@
 """The files plain diffusers loads by folder (FORMATS 1, 4, 6).
 
 pytorch_lora_weights.safetensors: unet.P.lora_A.weight, unet.P.lora_B.weight, alpha = rank
-learned_embeds.safetensors: {"<krk1>": [1, width]}, float32 always
+learned_embeds.safetensors: {"<krk1>": [1, width]}, of Stable Diffusion XL {"clip_l": [1, 768],
+    "clip_g": [1, 1280]}, float32 always
 
 A gated edit has another file name, so that diffusers finds nothing there instead of loading an
 edit that it would apply to every token.
@@ -32,7 +33,10 @@ def files(adapter: Adapter, dtype: torch.dtype = torch.float32) -> dict[str, byt
         dtype: of A and B.
     """
     about = {"format": "pt", **ours(adapter)}
-    word = {adapter.identifier: stored(adapter.vector[None], torch.float32)}
+    word = {
+        key: stored(vector, torch.float32)
+        for key, vector in adapter.word_tensors(adapter.identifier).items()
+    }
     # alpha = rank on disk, so that no reader has to know alpha: the rest of it goes into B.
     scale = adapter.alpha / adapter.rank
     tensors: dict[str, Tensor] = {}
@@ -47,3 +51,20 @@ def files(adapter: Adapter, dtype: torch.dtype = torch.float32) -> dict[str, byt
     lora = about | {"lora_adapter_metadata": json.dumps(settings)}
     name = LORA_FILE if adapter.edited_tokens == "all" else GATED_LORA_FILE
     return {EMBEDDING_FILE: tensor_bytes(word, about), name: tensor_bytes(tensors, lora)}
+
+
+def load_pair(adapter: Adapter, place: str) -> str:
+    """What to type in Python to load the word of two text encoders from a folder.
+
+    Without the last line, transformers takes the newest word for the end of a prompt, as its id is
+    the largest, wherever the published configuration (eos_token_id 2) stands.
+    """
+    word = repr(adapter.identifier)
+    return (
+        f'word = safetensors.torch.load_file("{place}/{EMBEDDING_FILE}")\n'
+        f'pipe.load_textual_inversion(word["clip_l"], token={word}, '
+        "text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer)\n"
+        f'pipe.load_textual_inversion(word["clip_g"], token={word}, '
+        "text_encoder=pipe.text_encoder_2, tokenizer=pipe.tokenizer_2)\n"
+        "pipe.text_encoder_2.text_model.eos_token_id = pipe.tokenizer_2.eos_token_id"
+    )

@@ -18,7 +18,7 @@ from PIL import Image
 from textreg.adapter import GATED, Adapter, legacy_file, webui_files
 from textreg.adapter.about import Facts
 from textreg.adapter.consumers import CONSUMERS, Program, Refused, cannot_hold
-from textreg.adapter.diffusers_files import EMBEDDING_FILE, LORA_FILE
+from textreg.adapter.diffusers_files import EMBEDDING_FILE, LORA_FILE, load_pair
 from textreg.adapter.diffusers_files import files as diffusers_files
 from textreg.adapter.kohya_files import lora_bytes
 from textreg.adapter.reopened import (
@@ -92,6 +92,8 @@ def export(
             dtype=_TYPES[dtype],
         )
     if "legacy" in targets:
+        if adapter.second_width:
+            raise UserError("--to legacy: the original knows no Stable Diffusion XL; leave it out")
         contents[LEGACY_FILE] = legacy_file.file_bytes(adapter, text_layers=text_layers)
     if "diffusers" in targets:
         contents |= diffusers_files(adapter, _TYPES[dtype])
@@ -175,6 +177,9 @@ def _type_there(program: Program, adapter: Adapter, folder: Path, stem: str) -> 
     prompt = webui_files.webui_prompt(adapter, stem)
     if program == "diffusers":
         place = str(folder)
+        if adapter.second_width:
+            word = load_pair(adapter, place).replace("\n", "; ")
+            return f"pipe.load_lora_weights({place!r})", word
         return (
             f"pipe.load_lora_weights({place!r})",
             f"pipe.load_textual_inversion({place!r}); pipe({adapter.prompt!r})",

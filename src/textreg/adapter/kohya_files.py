@@ -13,7 +13,7 @@ from torch import Tensor
 
 from textreg.adapter import Adapter
 from textreg.adapter.about import Facts, kohya_entries, modelspec_entries, ours
-from textreg.adapter.lora_keys import KOHYA
+from textreg.adapter.lora_keys import KOHYA, KOHYA_XL
 from textreg.adapter.tensor_file import content, stored, tensor_bytes
 
 
@@ -30,11 +30,12 @@ def lora_bytes(
         dtype: of A and B; alpha is float32.
     """
     scale = adapter.alpha / adapter.rank
+    form = KOHYA_XL if adapter.second_width else KOHYA
     tensors: dict[str, Tensor] = {}
     for projection, (down, up) in adapter.factors.items():
-        tensors[KOHYA.key(projection, "down")] = stored(down, dtype)
-        tensors[KOHYA.key(projection, "up")] = stored(scale * up, dtype)
-        tensors[KOHYA.key(projection, "alpha")] = torch.tensor(float(adapter.rank))
+        tensors[form.key(projection, "down")] = stored(down, dtype)
+        tensors[form.key(projection, "up")] = stored(scale * up, dtype)
+        tensors[form.key(projection, "alpha")] = torch.tensor(float(adapter.rank))
     training = kohya_entries(adapter, facts, name, words)
     # Its tools take both hashes of the file with nothing but ss_* in its metadata.
     plain = tensor_bytes(tensors, training)

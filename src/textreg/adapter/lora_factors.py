@@ -57,7 +57,7 @@ def read_factors(
     if not found:
         raise UserError(
             f"{path}: has no edit of a cross-attention key or value that textreg knows by name "
-            "(docs/formats.md lists the names); is it a LoRA of Stable Diffusion 1.x?"
+            "(docs/formats.md lists the names); is it a LoRA of Stable Diffusion?"
         )
     if len(forms) > 1:
         names = " and ".join(sorted(form.name for form in forms))

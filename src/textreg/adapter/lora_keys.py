@@ -6,6 +6,7 @@ For the projection P = down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_
     diffusers, older   unet.P.lora.down.weight
     diffusers, oldest  unet.(P with attn2.processor.to_k)_lora.down.weight, with or without unet.
     kohya              lora_unet_(P with _ for every .).lora_down.weight, and .alpha
+    kohya, XL          lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_down.weight
     PEFT               base_model.model.P.lora_A.weight
 """
 
@@ -20,6 +21,8 @@ Part = Literal["down", "up", "alpha"]
 _PROJECTION = re.compile(
     r"((down|up)_blocks\.\d+|mid_block)\.attentions\.\d+\.transformer_blocks\.\d+\.attn2\.to_[kv]"
 )
+_LAYERS = 3
+"""Of an original's block in Stable Diffusion: two and what resizes down, three up."""
 _JOINT = re.compile(r"_(?=\d|attentions|transformer_blocks|attn2|to_[kv])")
 """Where kohya's names had a dot: before a number and before a module's name, not within one."""
 
@@ -37,11 +40,15 @@ class KeyForm:
     """Modules are joined by _ instead of a dot."""
     processor: bool = False
     """The projection is named as a part of its layer's attention processor."""
+    numbered: bool = False
+    """Blocks have the original program's numbers, which count through all of a side."""
 
     def module(self, projection: str) -> str:
         """The name of a projection in this form, without the part's ending."""
         if self.processor:
             projection = projection.replace(".attn2.", ".attn2.processor.")
+        if self.numbered:
+            projection = _numbered(projection)
         return self.prefix + (projection.replace(".", "_") if self.underscores else projection)
 
     def key(self, projection: str, part: Part) -> str:
@@ -60,9 +67,34 @@ class KeyForm:
                     module = _JOINT.sub(".", module)
                 if self.processor:
                     module = module.replace(".attn2.processor.", ".attn2.")
+                if self.numbered:
+                    module = _by_block(module)
                 if _PROJECTION.fullmatch(module) and self.key(module, part) == key:
                     return module, part
         return None
+
+
+def _numbered(projection: str) -> str:
+    """down_blocks.1.attentions.0 is input_blocks.4.1: a block is two layers and what resizes."""
+
+    def place(match: re.Match[str]) -> str:
+        number = _LAYERS * int(match[2]) + int(match[3])
+        return f"input_blocks.{number + 1}.1" if match[1] == "down" else f"output_blocks.{number}.1"
+
+    projection = projection.replace("mid_block.attentions.0.", "middle_block.1.")
+    return re.sub(r"^(down|up)_blocks\.(\d+)\.attentions\.(\d+)", place, projection)
+
+
+def _by_block(module: str) -> str:
+    """The way back."""
+
+    def place(match: re.Match[str]) -> str:
+        down = match[1] == "input"
+        block, layer = divmod(int(match[2]) - down, _LAYERS)
+        return f"{'down' if down else 'up'}_blocks.{block}.attentions.{layer}"
+
+    module = module.replace("middle_block.1.", "mid_block.attentions.0.")
+    return re.sub(r"^(input|output)_blocks\.(\d+)\.1", place, module)
 
 
 DIFFUSERS = KeyForm(name="diffusers", prefix="unet.", down=".lora_A.weight", up=".lora_B.weight")
@@ -90,8 +122,16 @@ KOHYA = KeyForm(
     up=".lora_up.weight",
     underscores=True,
 )
+KOHYA_XL = KeyForm(
+    name="kohya, XL",
+    prefix="lora_unet_",
+    down=".lora_down.weight",
+    up=".lora_up.weight",
+    underscores=True,
+    numbered=True,
+)
 PEFT = KeyForm(name="PEFT", prefix="base_model.model.", down=".lora_A.weight", up=".lora_B.weight")
-FORMS = (DIFFUSERS, DIFFUSERS_OLDER, DIFFUSERS_OLDEST, ATTENTION_PROCESSORS, KOHYA, PEFT)
+FORMS = (DIFFUSERS, DIFFUSERS_OLDER, DIFFUSERS_OLDEST, ATTENTION_PROCESSORS, KOHYA, KOHYA_XL, PEFT)
 
 
 def parse(key: str) -> tuple[KeyForm, str, Part] | None:

@@ -9,6 +9,7 @@ import yaml
 
 from textreg.adapter import Adapter
 from textreg.adapter.about import base_name
+from textreg.adapter.diffusers_files import load_pair
 from textreg.adapter.webui_files import webui_prompt, word_name
 from textreg.checkpoint import publish
 from textreg.config import Run
@@ -54,6 +55,7 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
         for name, picture in zip(names, pictures, strict=True)
     )
     use = _USE if adapter.edited_tokens == "all" else _USE_GATED
+    xl = bool(adapter.second_width)
     shown = f"\n| picture | prompt | seed |\n|---|---|---|\n{rows}\n" if rows else ""
     publish(
         folder / "README.md",
@@ -69,6 +71,9 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
                 webui=webui_prompt(adapter, word),
                 comfyui=webui_prompt(adapter, f"embedding:{word}"),
                 stem=word,
+                pipeline="StableDiffusionXLPipeline" if xl else "StableDiffusionPipeline",
+                imports="import safetensors.torch\n" if xl else "",
+                load=load_pair(adapter, _HERE) if xl else f'pipe.load_textual_inversion("{_HERE}")',
             ),
             steps=f"{run.inversion.steps} + {run.tuning.steps}",
             rank=adapter.rank,
@@ -93,12 +98,13 @@ The prompt contains `{words}`, both words, for example `{prompt}`.
 Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
 """
 
+_HERE = "this/folder"
 _USE = """```python
-from diffusers import StableDiffusionPipeline
+{imports}from diffusers import {pipeline}
 
-pipe = StableDiffusionPipeline.from_pretrained("{base}")
+pipe = {pipeline}.from_pretrained("{base}")
 pipe.load_lora_weights("this/folder")
-pipe.load_textual_inversion("this/folder")
+{load}
 pipe("{prompt}").images[0]
 ```
 

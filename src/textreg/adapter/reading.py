@@ -11,7 +11,7 @@ from torch import Tensor
 from textreg.adapter import Adapter, legacy_file
 from textreg.adapter.about import known
 from textreg.adapter.diffusers_files import EMBEDDING_FILE, GATED_LORA_FILE, LORA_FILE
-from textreg.adapter.embedding_file import read_embedding, word_in
+from textreg.adapter.embedding_file import Word, read_embedding, word_in
 from textreg.adapter.lora_factors import read_factors
 from textreg.adapter.safe_header import pickle_advice, shown
 from textreg.adapter.tensor_file import read_tensors
@@ -58,13 +58,14 @@ def read(path: Path, told: Told) -> tuple[Adapter, str]:
     else:
         factors, form = read_factors(path, tensors, metadata)
     fields = known(path, metadata)
-    word, vector = _word(path, tensors, metadata, told)
-    identifier = told.identifier or word or fields["identifier"]
+    word = _word(path, tensors, metadata, told)
+    identifier = told.identifier or word.name or fields["identifier"]
     if not identifier:
         raise UserError(f"{path}: does not say which word it taught; say it with --identifier")
     rank = len(next(iter(factors.values()))[0])
     fields |= _given(told) | {"identifier": identifier}
-    return Adapter(vector=vector, factors=factors, alpha=float(rank), **fields), form
+    vectors = {"vector": word.vector, "second_width": word.second_width}
+    return Adapter(factors=factors, alpha=float(rank), **vectors, **fields), form
 
 
 def _file_of(path: Path) -> Path:
@@ -84,10 +85,8 @@ def _given(told: Told) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _word(
-    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], told: Told
-) -> tuple[str, Tensor]:
-    """The word and its vector: from the file named, from this one, or from the one beside it."""
+def _word(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], told: Told) -> Word:
+    """The word: from the file named, from this one, or from the one beside it."""
     if told.embedding is not None:
         return read_embedding(told.embedding)
     if (found := word_in(path, tensors, metadata)) is not None:

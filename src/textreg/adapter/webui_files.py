@@ -1,6 +1,7 @@
 """What web interfaces want beside the LoRA file: the word, the notes, the picture (FORMATS 4-6).
 
-webui/krk1.safetensors: {"emb_params": [1, width]}; its name is the word people type
+webui/krk1.safetensors: {"emb_params": [1, width]}, of Stable Diffusion XL clip_l and clip_g;
+    its name is the word people type
 webui/krk1_lora.json: the notes that A1111 and Forge show
 webui/krk1_lora.preview.png: the picture they show
 """
@@ -40,7 +41,10 @@ def webui_prompt(adapter: Adapter, word: str) -> str:
 
 def embedding_bytes(adapter: Adapter, facts: Facts) -> bytes:
     """The word's file, float32 always: it is small."""
-    tensors = {"emb_params": stored(adapter.vector[None], torch.float32)}
+    tensors = {
+        key: stored(vector, torch.float32)
+        for key, vector in adapter.word_tensors("emb_params").items()
+    }
     data = content(tensor_bytes(tensors, {}))
     spec = modelspec_entries(adapter, facts, "textual-inversion", webui_words(adapter), data)
     return tensor_bytes(tensors, {"format": "pt", **spec, **ours(adapter), **dict(facts.more)})
@@ -49,9 +53,10 @@ def embedding_bytes(adapter: Adapter, facts: Facts) -> bytes:
 def notes_bytes(adapter: Adapter, facts: Facts) -> bytes:
     """The sidecar."""
     word = word_name(adapter.identifier)
+    version = "SDXL" if adapter.second_width else _VERSIONS.get(len(adapter.vector), "Unknown")
     notes = {
         "description": f"{adapter.noun}, learned with textreg on {facts.base}",
-        "sd version": _VERSIONS.get(len(adapter.vector), "Unknown"),
+        "sd version": version,
         "activation text": webui_words(adapter),
         "preferred weight": 1.0,
         "negative text": "",

@@ -57,10 +57,10 @@ class EpsilonDrift:
 
     def _predict(self, model: PictureModel, prompts: Sequence[str]) -> list[Tensor]:
         backbone = model.backbone
-        keys_values = model.keys_values(prompts)
+        heard = model.conditioning(prompts)
         predictions: list[Tensor] = []
         for t, x_t in zip(self._t, self._x_t, strict=True):
-            given = model.predict(x_t, t.expand(len(x_t)), keys_values)
+            given = model.predict(x_t, t.expand(len(x_t)), heard)
             alphas = backbone.alphas_cumprod[t].expand(len(x_t))
             predictions.append(predicted_noise(x_t, given, alphas, backbone.prediction_type))
         return predictions

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from textreg.method.identifier_mask import identifier_mask
-from textreg.method.text_features import Tokens, encode_tokens
+from textreg.method.text_features import Tokens
 from textreg.randomness import generator
 from textreg.sampling import PictureModel
 
@@ -80,21 +80,17 @@ def _vector(model: PictureModel) -> Tensor:
     return model.adapter.vector.to(model.backbone.device, model.backbone.wide)
 
 
-def _table(model: PictureModel) -> Tensor:
-    encoder = model.backbone.text_encoder
-    return getattr(encoder, "text_model", encoder).embeddings.token_embedding.weight
-
-
 def _other_words(model: PictureModel, seed: int) -> Tensor:
-    table = _table(model)
-    rows = torch.randint(len(table), (_OTHER_WORDS,), generator=generator(seed, "other-words"))
-    return table[rows.to(table.device)]
+    tables = model.backbone.word_tables
+    count = len(tables[0])
+    rows = torch.randint(count, (_OTHER_WORDS,), generator=generator(seed, "other-words"))
+    return torch.cat([table[rows.to(table.device)] for table in tables], dim=1)
 
 
 def _features(model: PictureModel, tokens: Tokens, vector: Tensor, masked: bool) -> Tensor:
     count = len(tokens.ids)
     mask = torch.full((count,), masked)
-    return encode_tokens(model.backbone.text_encoder, tokens, vector.expand(count, -1), mask)
+    return model.backbone.encode(tokens, vector.expand(count, -1), mask).tokens
 
 
 def _end(model: PictureModel, tokens: Tokens) -> Tensor:
@@ -111,8 +107,8 @@ def _later_rows(model: PictureModel, tokens: Tokens) -> Tensor:
 
 def _attention(model: PictureModel, tokens: Tokens, later: Tensor, masked: bool) -> Tensor:
     """Attention of the later rows to the identifier, from each layer's queries and keys."""
-    encoder = model.backbone.text_encoder
-    layers = getattr(encoder, "text_model", encoder).encoder.layers
+    encoders = model.backbone.text_encoders
+    layers = [x for e in encoders for x in getattr(e, "text_model", e).encoder.layers]
     heard: list[tuple[Tensor, Tensor]] = []
     queries: list[Tensor] = []
 
@@ -129,12 +125,13 @@ def _attention(model: PictureModel, tokens: Tokens, later: Tensor, masked: bool)
     finally:
         for hook in hooks:
             hook.remove()
-    device, heads = later.device, layers[0].self_attn.num_heads
+    device = later.device
     where = tokens.is_identifier.to(device)
     hidden = torch.full((len(where),), masked, device=device) & tokens.can_mask.to(device)
     mask = identifier_mask(where, tokens.noun_length, hidden, model.backbone.wide)
     shares: list[Tensor] = []
-    for query, key in heard:
+    for layer, (query, key) in zip(layers, heard, strict=True):
+        heads = layer.self_attn.num_heads
         q, k = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key))
         weights = (q @ k.mT * q.shape[-1] ** -0.5 + mask).softmax(-1)
         to_identifier = (weights * where[:, None, None, :]).sum(-1).mean(1)

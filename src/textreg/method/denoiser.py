@@ -6,6 +6,7 @@ nothing else of the UNet changes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,6 +27,33 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         seen = scores.softmax(-1) @ value
     return seen.transpose(1, 2).reshape(batch, -1, heads * value.shape[-1])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conditioning:
+    """All that the denoiser hears of some prompts."""
+
+    keys_values: list[Tensor]
+    """K_1, V_1, K_2, V_2, ..., each [prompts, tokens, width of the layer]."""
+    pooled: Tensor | None = None
+    """One vector a prompt, [prompts, p]; none where the family has none."""
+
+    def __getitem__(self, index: Tensor) -> Conditioning:
+        return Conditioning(
+            keys_values=[x[index] for x in self.keys_values],
+            pooled=None if self.pooled is None else self.pooled[index],
+        )
+
+    def silent_from(self, start: int) -> Conditioning:
+        """The same with zeros from a row on: features of 0 have keys and values of 0."""
+
+        def silenced(x: Tensor) -> Tensor:
+            return torch.cat([x[:start], torch.zeros_like(x[start:])])
+
+        return Conditioning(
+            keys_values=[silenced(x) for x in self.keys_values],
+            pooled=None if self.pooled is None else silenced(self.pooled),
+        )
 
 
 class SelfAttention:
@@ -70,8 +98,15 @@ class TextAttention:
 class Denoiser(nn.Module):
     """f(x_t, t, {K, V}) over a diffusers UNet2DConditionModel, whose processors are replaced."""
 
-    def __init__(self, unet: Any):
+    def __init__(self, unet: Any, pixels: int = 8):
+        """Replace the processors.
+
+        Args:
+            unet: diffusers' UNet2DConditionModel.
+            pixels: a latent number has on each side, for what Stable Diffusion XL is told of sizes.
+        """
         super().__init__()
+        self.pixels = pixels
         for name, module in unet.named_modules():
             if name.endswith(("attn1", "attn2")) and (
                 module.group_norm is not None
@@ -94,13 +129,16 @@ class Denoiser(nn.Module):
         unet.set_attn_processor(processors)
         self.unet = unet
 
-    def forward(self, x_t: Tensor, t: Tensor, keys_values: list[Tensor]) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Tensor, keys_values: list[Tensor], pooled: Tensor | None = None
+    ) -> Tensor:
         """The model's prediction.
 
         Args:
             x_t: noisy latents, [batch, channels, height, width].
             t: timesteps, [batch].
             keys_values: K_1, V_1, K_2, V_2, ..., each [batch, tokens, width of the layer].
+            pooled: the prompts' pooled vectors, [batch, p], where the family has them.
 
         Returns:
             Prediction of the base's kind (noise or velocity), in the shape of x_t.
@@ -113,8 +151,20 @@ class Denoiser(nn.Module):
             t,
             encoder_hidden_states=given[0],
             cross_attention_kwargs={"keys_values": given},
+            added_cond_kwargs=None if pooled is None else self._added(x_t, pooled.to(dtype)),
             return_dict=False,
         )[0]
+
+    def _added(self, x_t: Tensor, pooled: Tensor) -> dict[str, Tensor]:
+        """Pooled vector and sizes: a whole picture of the size that is being denoised.
+
+        Height and width before cropping, top and left of the crop, height and width wanted.
+
+        Source: Podell et al. 2023, SDXL, section 2.2.
+        """
+        height, width = (side * self.pixels for side in x_t.shape[-2:])
+        sizes = pooled.new_tensor([height, width, 0, 0, height, width])
+        return {"text_embeds": pooled, "time_ids": sizes.expand(len(x_t), -1)}
 
 
 def freeze(module: nn.Module) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,51 @@ class Tokens:
     is_identifier: Tensor
     can_mask: Tensor
     noun_length: int
+
+    def rows(self, index: Tensor) -> Tokens:
+        """Some of the prompts."""
+        return Tokens(
+            ids=self.ids[index],
+            is_identifier=self.is_identifier[index],
+            can_mask=self.can_mask[index],
+            noun_length=self.noun_length,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextFeatures:
+    """What the denoiser is told of prompts; leading dimensions are the caller's."""
+
+    tokens: Tensor
+    """c, [..., T, d]."""
+    pooled: Tensor | None = None
+    """One vector a prompt beside them, [..., p]; none where a family has none."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: Any) -> TextFeatures:
+        return TextFeatures(
+            tokens=self.tokens[index], pooled=None if self.pooled is None else self.pooled[index]
+        )
+
+    @staticmethod
+    def stack(parts: Sequence[TextFeatures], dim: int = 0) -> TextFeatures:
+        """As torch.stack, along a leading dimension."""
+        pooled = [p.pooled for p in parts if p.pooled is not None]
+        return TextFeatures(
+            tokens=torch.stack([p.tokens for p in parts], dim),
+            pooled=torch.stack(pooled, dim) if pooled else None,
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[TextFeatures], dim: int = 0) -> TextFeatures:
+        """As torch.cat, along a leading dimension."""
+        pooled = [p.pooled for p in parts if p.pooled is not None]
+        return TextFeatures(
+            tokens=torch.cat([p.tokens for p in parts], dim),
+            pooled=torch.cat(pooled, dim) if pooled else None,
+        )
 
 
 def tokenize(tokenizer: Any, prompts: list[str], identifier_id: int | None, noun: str) -> Tokens:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from textreg.batch import Batch, noisy_batch
@@ -17,6 +16,7 @@ from textreg.class_pictures import adopt, draw, read, source_folder
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.latents import Latents
+from textreg.method.text_features import TextFeatures
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Prior
 from textreg.randomness import Draws
@@ -47,21 +47,21 @@ class ClassImages(Prior):
         # There are so many pictures that one view of each will do.
         views = replace(self._run.images, views=1, flip=False, jitter=False)
         self._latents: list[Latents] = []
-        self._features: list[Tensor] = []
+        self._features: list[TextFeatures] = []
         self._prompts: list[list[int]] = []
         for t, vector in zip(texts, vectors, strict=True):
             images, prompts = read(self._run, t.concept, self._folder)
             key = (self._run.seed, "class images", t.concept.name)
             self._latents.append(Latents(images, self._backbone, views, key))
             distinct = list(dict.fromkeys(prompts))
-            self._features.append(t.features(distinct, vector))
+            self._features.append(t.encoded(distinct, vector))
             self._prompts.append([distinct.index(prompt) for prompt in prompts])
 
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
         """A class picture, with noise and timestep of its own, for each of the instance's."""
         own = [[d.within("class images") for d in samples] for samples in draws]
         features = [
-            torch.stack([pool[which[latents.picture(d)]] for d in samples])
+            TextFeatures.stack([pool[which[latents.picture(d)]] for d in samples])
             for pool, which, latents, samples in zip(
                 self._features, self._prompts, self._latents, own, strict=True
             )
@@ -69,6 +69,6 @@ class ClassImages(Prior):
         weight = self._run.class_images.weight
         return {
             "class_images": noisy_batch(
-                self._latents, own, torch.stack(features), self._backbone, weight=weight
+                self._latents, own, TextFeatures.stack(features), self._backbone, weight=weight
             )
         }

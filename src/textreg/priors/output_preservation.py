@@ -11,10 +11,11 @@ from torch import Tensor
 from textreg.batch import Batch, predict
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
+from textreg.method.text_features import TextFeatures
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Prior
 from textreg.prompts import instance_templates
-from textreg.randomness import Draws, drawn
+from textreg.randomness import Draws
 
 
 class OutputPreservation(Prior):
@@ -29,7 +30,7 @@ class OutputPreservation(Prior):
         """Encode the instance templates with the noun alone."""
         self._backbone = texts[0].backbone
         self._pools = [
-            t.features(
+            t.encoded(
                 [p.replace("{}", t.concept.noun) for p in instance_templates(t.concept)], None
             )
             for t in texts
@@ -38,7 +39,11 @@ class OutputPreservation(Prior):
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
         """The instance's x_t under the class's words; what is wanted is the base's prediction."""
         # The same stream as the instance's template, so the two prompts differ in the word alone.
-        features = drawn(self._pools, draws, "template")
+        chosen = [
+            TextFeatures.stack([pool[d.index("template", len(pool))] for d in samples])
+            for pool, samples in zip(self._pools, draws, strict=True)
+        ]
+        features = TextFeatures.stack(chosen)
         base = self._backbone.projections
         with torch.no_grad():
             wanted = predict(self._backbone, base, instance.x_t, instance.t, features)
