@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from textreg.toyland import Judge
+from textreg.toyland import Judge, path
 from textreg.toyland.attributes import HEADS, Picture, numbered_picture
 from textreg.toyland.captions import plain_prompt
 from textreg.toyland.concept_set import concept_pictures
+from textreg.toyland.judge_report import report
 from textreg.toyland.judge_training import spoil
 from textreg.toyland.scoring import render_tensor, shares_right
 
@@ -81,3 +82,11 @@ def test_probabilities_are_calibrated(judge: Judge, fresh: tuple[list[Picture], 
     ]
     right = (spoiled.argmax(1) == labels).float().mean()
     assert abs(spoiled.max(1).values.mean() - right) < 0.05
+
+
+@pytest.mark.slow
+def test_reads_through_the_autoencoder(judge: Judge):
+    heads = report(path(), 600, judge)["heads"]
+    for head in ("noun", "colour", "scene", "style"):
+        assert heads[head]["renders"] >= 0.98
+        assert heads[head]["reconstructed"] >= heads[head]["renders"] - 0.01
