@@ -1,0 +1,126 @@
+"""Run the study of docs/study.md, or what is left of it, and write its results as JSON.
+
+    python benchmarks/study/study.py --out runs/study        all parts, hours on a CPU
+    python benchmarks/study/study.py --out runs/study --parts main --concepts 2
+
+Concept after concept, so that what is stopped early still compares whole concepts; the same
+command goes on. Each part is an ordinary `textreg compare` whose page lies in its folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from textreg.commands.judge_features import JudgeFeatures
+from textreg.compare import Comparison, compare
+from textreg.compare.comparison import EPSILON_PROMPTS, NUM_IMAGES, Watch
+from textreg.compare.variants import variants_of
+from textreg.concept_names import concept_noun
+from textreg.evaluate.evaluation import Options
+
+HERE = Path(__file__).parent
+CONCEPTS = ("cat", "teapot", "dog", "wolf_plushie", "backpack", "robot_toy", "vase", "rc_car")
+"""Two animals, a plushie, toys and household things; which cat or dog was not chosen by result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One comparison of the study."""
+
+    priors: str
+    concepts: int
+    seeds: int
+    equal: Literal["steps", "both"] = "steps"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+PARTS = {"main": Part(priors="priors.yaml", concepts=8, seeds=3, equal="both")}
+PARTS |= {"ablations": Part(priors="ablations.yaml", concepts=4, seeds=2)}
+PARTS |= {
+    f"mask-{100 * ratio:.0f}": Part(
+        priors="mask.yaml", concepts=4, seeds=2, settings={"mask.ratio": ratio}
+    )
+    for ratio in (0.0, 0.5, 0.75, 1.0)
+}
+
+
+def run_part(
+    name: str, part: Part, arguments: argparse.Namespace, results: Path
+) -> dict[str, Any] | None:
+    """Compare concept by concept, then all of them; writes the part's JSON after each."""
+    content: dict[str, Any] | None = None
+    concepts = CONCEPTS[: min(part.concepts, arguments.concepts)]
+    for number, concept in enumerate(concepts, 1):
+        for some in dict.fromkeys([(concept,), concepts[:number]]):
+            print(f"{name}: {', '.join(some)}", flush=True)
+            content = compare(
+                _comparison(name, part, some, arguments),
+                [JudgeFeatures()],
+                Options(
+                    num_images=NUM_IMAGES,
+                    epsilon_prompts=EPSILON_PROMPTS,
+                    batch_size=32,
+                    device=arguments.device,
+                    dtype=arguments.dtype,
+                ),
+                Watch(),
+            )
+        if content is not None:
+            results.mkdir(parents=True, exist_ok=True)
+            kept = _kept(content) | {"hardware": arguments.hardware, "dtype": arguments.dtype}
+            (results / f"study-{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    return content
+
+
+def _comparison(
+    name: str, part: Part, concepts: tuple[str, ...], arguments: argparse.Namespace
+) -> Comparison:
+    data = arguments.data
+    flags = {
+        "concepts": [{"images": data / c, "noun": concept_noun(c)} for c in concepts],
+        "base": arguments.base,
+        "device": arguments.device,
+        "dtype": arguments.dtype,
+    }
+    return Comparison(
+        flags=flags | part.settings,
+        variants=variants_of(str(HERE / part.priors)),
+        out=arguments.out / name,
+        seeds=min(part.seeds, arguments.seeds),
+        equal=part.equal,
+    )
+
+
+def _kept(content: dict[str, Any]) -> dict[str, Any]:
+    """compare.json without what can be made again from the rest."""
+    return {key: value for key, value in content.items() if key != "points"}
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs, many")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--concepts", type=int, default=len(CONCEPTS), help="the first N only")
+    parser.add_argument("--seeds", type=int, default=3, help="at most")
+    parser.add_argument("--data", type=Path, default=Path("custom_datasets/data"))
+    parser.add_argument("--base", default="toyland")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="bf16")
+    parser.add_argument("--hardware", default=platform.processor() or platform.machine())
+    arguments = parser.parse_args()
+    for name in arguments.parts.split(","):
+        if name not in PARTS:
+            parser.error(f"--parts: {name!r} is none of {', '.join(PARTS)}")
+    for name in arguments.parts.split(","):
+        run_part(name, PARTS[name], arguments, arguments.results)
+
+
+if __name__ == "__main__":
+    main()
