@@ -10,7 +10,7 @@ from typing import Any
 
 from textreg.adapter.diffusers_files import EMBEDDING_FILE, GATED_LORA_FILE, LORA_FILE
 from textreg.concept import Picture, inspect_folder
-from textreg.config import Concept, Run
+from textreg.config import Concept, Images, Run
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder, read_record
 from textreg.settings import run_from
@@ -90,7 +90,7 @@ def _photos(concept: Concept, wanted: Sequence[str], images: Path | None) -> tup
         raise UserError(
             f"{place}: the photos that {concept.name} was learned from are gone; {hint}"
         )
-    found = inspect_folder(place)
+    found = inspect_folder(place, settings=Images(captions=False, masks="off"))
     if found.errors:
         raise UserError(f"{place}: {found.errors[0]}")
     if wanted and sorted(p.sha256 for p in found.pictures) != sorted(wanted):

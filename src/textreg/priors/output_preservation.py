@@ -11,10 +11,10 @@ from torch import Tensor
 from textreg.batch import Batch, predict
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
+from textreg.instance_prompts import instance_rows
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Prior
-from textreg.prompts import instance_templates
-from textreg.randomness import Draws, drawn
+from textreg.randomness import Draws
 
 
 class OutputPreservation(Prior):
@@ -28,9 +28,10 @@ class OutputPreservation(Prior):
     ) -> None:
         """Encode the instance templates with the noun alone."""
         self._backbone = texts[0].backbone
+        self._prompts = [t.instance for t in texts]
         self._pools = [
             t.features(
-                [p.replace("{}", t.concept.noun) for p in instance_templates(t.concept)], None
+                [p.replace("{}", t.concept.noun) for p in t.instance.templates], None
             )
             for t in texts
         ]
@@ -38,9 +39,12 @@ class OutputPreservation(Prior):
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
         """The instance's x_t under the class's words; what is wanted is the base's prediction."""
         # The same stream as the instance's template, so the two prompts differ in the word alone.
-        features = drawn(self._pools, draws, "template")
+        features = instance_rows(self._pools, self._prompts, draws)
         base = self._backbone.projections
         with torch.no_grad():
             wanted = predict(self._backbone, base, instance.x_t, instance.t, features)
-        own = replace(instance, features=features, wanted=wanted, weight=self._weight)
+        # All of the picture counts, whatever the mask of its subject.
+        own = replace(
+            instance, features=features, wanted=wanted, counts=None, weight=self._weight
+        )
         return {"output_preservation": own}
