@@ -1,125 +1,107 @@
-"""Write a Stable Diffusion folder with random weights: Stable Diffusion 1.5's size, or a tiny one.
+"""Write a Stable Diffusion folder with random weights: a family's true size, or a tiny one.
 
     python benchmarks/random_base.py --size sd15 --out models/random-sd15
 
-The weights mean nothing; the architecture, the files and the sizes are the true ones. The sd15
-vocabulary is CLIP's own, read from the installed open_clip_torch package.
+The weights mean nothing; the architecture, the files and the sizes are the true ones, those of the
+configurations that come with the package. The true sizes have CLIP's own vocabulary.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from textreg.base_configs import CONFIGS, Merge, clip_merges, vocabulary
+
 
 def write_base(folder: Path, size: str = "tiny", *, seed: int = 0, dtype: str = "float32") -> Path:
     """Write the folder and return it."""
-    from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    import diffusers
+    import transformers
 
     torch.manual_seed(seed)
     kept = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, dtype))
+    parts = _SIZES[size]
+    merges = tiny_merges() if size.startswith("tiny") else clip_merges()
+    tokens = vocabulary(merges)
+    ends = {"bos_token_id": tokens["<|startoftext|>"], "eos_token_id": tokens["<|endoftext|>"]}
     try:
-        vocabulary, merges = clip_vocabulary() if size == "sd15" else tiny_vocabulary()
-        config = _SIZES[size]
-        tokenizer = CLIPTokenizer(
-            vocab=vocabulary, merges=merges, model_max_length=config["text"]["tokens"]
-        )
-        tokenizer.save_pretrained(folder / "tokenizer")
-        text = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(vocabulary),
-                hidden_size=config["text"]["width"],
-                intermediate_size=4 * config["text"]["width"],
-                num_hidden_layers=config["text"]["layers"],
-                num_attention_heads=config["text"]["heads"],
-                max_position_embeddings=config["text"]["tokens"],
-                bos_token_id=vocabulary["<|startoftext|>"],
-                eos_token_id=vocabulary["<|endoftext|>"],
-                pad_token_id=vocabulary["<|endoftext|>"],
+        for part in [p for p in parts if p.startswith("tokenizer")]:
+            transformers.CLIPTokenizer(vocab=tokens, merges=merges, **parts[part]).save_pretrained(
+                folder / part
             )
-        )
-        text.save_pretrained(folder / "text_encoder")
-        AutoencoderKL(**config["vae"]).save_pretrained(folder / "vae")
-        UNet2DConditionModel(**config["unet"]).save_pretrained(folder / "unet")
+        for part in [p for p in parts if p.startswith("text_encoder")]:
+            config = ends | {"pad_token_id": ends["eos_token_id"]} | parts[part]
+            kind = getattr(transformers, config.pop("architectures", ["CLIPTextModel"])[0])
+            config = transformers.CLIPTextConfig(**config | {"vocab_size": len(tokens)})
+            kind(config).save_pretrained(folder / part)
+        diffusers.AutoencoderKL(**parts["vae"]).save_pretrained(folder / "vae")
+        diffusers.UNet2DConditionModel(**parts["unet"]).save_pretrained(folder / "unet")
     finally:
         torch.set_default_dtype(kept)
-    noise = {
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "steps_offset": 1,
-        "set_alpha_to_one": False,
-    }
-    scheduler = (
-        PNDMScheduler(skip_prk_steps=True, **noise)
-        if size == "sd15"
-        else DDIMScheduler(clip_sample=False, **noise)
-    )
-    scheduler.save_pretrained(folder / "scheduler")
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "_diffusers_version": "0.42.1",
-        "feature_extractor": [None, None],
-        "safety_checker": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "scheduler": ["diffusers", type(scheduler).__name__],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+    name = parts["scheduler"]["_class_name"]
+    getattr(diffusers, name).from_config(parts["scheduler"]).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(_index(parts, name), indent=2))
     return folder
 
 
-def _byte_symbols() -> list[str]:
-    """The 256 printable stand-ins of byte-level BPE, in CLIP's order."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [b for b in range(256) if b not in printable]
-    return [chr(b) for b in printable] + [chr(256 + n) for n, _ in enumerate(others)]
+def _index(parts: dict[str, Any], scheduler: str) -> dict[str, Any]:
+    """What a folder says of its parts."""
+    own = "sdxl" if "text_encoder_2" in parts else "sd1"
+    index = json.loads((CONFIGS / own / "model_index.json").read_text())
+    absent = ("feature_extractor", "image_encoder", *(["safety_checker"] if own == "sd1" else []))
+    more = {"requires_safety_checker": False} if own == "sd1" else {}
+    return (
+        index
+        | {"_diffusers_version": "0.42.1", "scheduler": ["diffusers", scheduler]}
+        | {part: [None, None] for part in absent}
+        | more
+    )
 
 
-def _vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
-    symbols = _byte_symbols()
-    tokens = symbols + [s + "</w>" for s in symbols] + ["".join(m) for m in merges]
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
-    return {token: n for n, token in enumerate(tokens)}
-
-
-def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """CLIP's 49,408 tokens, in which `ktn` is 42170."""
-    spec = importlib.util.find_spec("open_clip")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("needs CLIP's vocabulary: pip install --no-deps open_clip_torch")
-    path = Path(spec.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
-    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
-    merges = [(a, b) for a, b in (line.split() for line in lines[1 : 49152 - 256 - 2 + 1])]
-    return _vocabulary(merges), merges
-
-
-def tiny_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Bytes and a few whole words."""
-    merges: list[tuple[str, str]] = []
+def tiny_merges() -> list[Merge]:
+    """The merges of a few whole words."""
+    merges: list[Merge] = []
     for word in ("a", "cat", "dog", "photo", "of", "the", "in", "ktn"):
         parts = [*word[:-1], word[-1] + "</w>"]
         while len(parts) > 1:
             if (parts[0], parts[1]) not in merges:
                 merges.append((parts[0], parts[1]))
             parts[:2] = [parts[0] + parts[1]]
-    return _vocabulary(merges), merges
+    return merges
+
+
+def true_size(family: str) -> dict[str, Any]:
+    """A family's own configurations, by part."""
+    found = {p.parent.name: p for p in sorted((CONFIGS / family).glob("*/*config.json"))}
+    parts = {part: json.loads(path.read_text()) for part, path in found.items()}
+    for part in ("unet", "vae"):
+        del parts[part]["_class_name"]
+    for part in parts:
+        if part.startswith("tokenizer"):
+            del parts[part]["tokenizer_class"]
+    return parts
+
+
+def _tiny_text(width: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "max_position_embeddings": 24,
+        **more,
+    }
 
 
 _TINY: dict[str, Any] = {
-    "text": {"tokens": 24, "width": 64, "layers": 2, "heads": 4},
+    "tokenizer": {"model_max_length": 24},
+    "text_encoder": _tiny_text(64, layers=2, heads=4),
     "vae": {
         "block_out_channels": (8, 16),
         "latent_channels": 4,
@@ -142,31 +124,76 @@ _TINY: dict[str, Any] = {
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         "cross_attention_dim": 64,
     },
-}
-_SD15: dict[str, Any] = {
-    "text": {"tokens": 77, "width": 768, "layers": 12, "heads": 12},
-    "vae": {
-        "block_out_channels": (128, 256, 512, 512),
-        "latent_channels": 4,
-        "layers_per_block": 2,
-        "down_block_types": ("DownEncoderBlock2D",) * 4,
-        "up_block_types": ("UpDecoderBlock2D",) * 4,
-        "sample_size": 512,
-        "scaling_factor": 0.18215,
-    },
-    "unet": {
-        "sample_size": 64,
-        "in_channels": 4,
-        "out_channels": 4,
-        "layers_per_block": 2,
-        "block_out_channels": (320, 640, 1280, 1280),
-        "attention_head_dim": 8,
-        "down_block_types": (*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
-        "cross_attention_dim": 768,
+    "scheduler": {
+        "_class_name": "DDIMScheduler",
+        "clip_sample": False,
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "steps_offset": 1,
+        "set_alpha_to_one": False,
     },
 }
-_SIZES = {"tiny": _TINY, "sd15": _SD15}
+
+
+def _small(family: str, **changes: dict[str, Any]) -> dict[str, Any]:
+    """A family's topology at a tiny width: every key of its configurations that is not a size."""
+    parts = true_size(family)
+    for part, config in parts.items():
+        if part.startswith("tokenizer"):
+            config["model_max_length"] = 24
+        for name in [n for n in config if n.endswith("_token_id")]:
+            del config[name]
+    sizes = {"vae": _TINY["vae"], "unet": {"sample_size": 16, "norm_num_groups": 8}} | changes
+    for part, change in sizes.items():
+        parts[part] |= change
+    return parts
+
+
+_SD15 = true_size("sd1")
+_SIZES = {
+    "tiny": _TINY,
+    "tiny-sd1": _small(
+        "sd1",
+        text_encoder=_tiny_text(64, layers=2, heads=4),
+        unet={
+            "sample_size": 16,
+            "norm_num_groups": 8,
+            "block_out_channels": (16, 16, 32, 32),
+            "attention_head_dim": 4,
+            "cross_attention_dim": 64,
+        },
+    ),
+    "tiny-sd2": _small(
+        "sd2-v",
+        text_encoder=_tiny_text(80, layers=3, heads=5, projection_dim=64),
+        unet={
+            "sample_size": 16,
+            "norm_num_groups": 8,
+            "block_out_channels": (16, 32, 48, 48),
+            "attention_head_dim": (2, 4, 6, 6),
+            "cross_attention_dim": 80,
+        },
+    ),
+    "tiny-sdxl": _small(
+        "sdxl",
+        text_encoder=_tiny_text(32, layers=3, heads=4, projection_dim=32),
+        # eos_token_id 2 is what the published encoder says of itself.
+        text_encoder_2=_tiny_text(48, layers=4, heads=6, projection_dim=40, eos_token_id=2),
+        unet={
+            "sample_size": 16,
+            "norm_num_groups": 8,
+            "block_out_channels": (16, 32, 48),
+            "attention_head_dim": (2, 4, 6),
+            "cross_attention_dim": 80,
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 88,
+        },
+    ),
+    "sd15": _SD15,
+    "sd2": true_size("sd2-v"),
+    "sdxl": true_size("sdxl"),
+}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from textreg.backbone import Backbone, find, load
+from textreg.backbone import Backbone, load
+from textreg.base_files import BaseFiles, find
 from textreg.base_screen import screen
 from textreg.errors import UserError
 
@@ -105,9 +106,9 @@ def test_parts_that_do_not_belong_together_are_refused(copy: Path) -> None:
 
 def test_what_is_no_base_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="is a file"):
-        find(str(tmp_path / "file"))
-    with pytest.raises(UserError, match="neither a folder, nor a hub id"):
+    with pytest.raises(UserError, match=r"is a file, but no \.safetensors checkpoint"):
+        BaseFiles.of(str(tmp_path / "file"))
+    with pytest.raises(UserError, match="neither a folder or a checkpoint, nor a hub id"):
         find("no base at all")
     with pytest.raises(UserError, match="nobody/nothing"):
         find("nobody/nothing")  # offline: never waits for the network

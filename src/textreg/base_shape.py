@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from textreg.adapter import Adapter
 from textreg.adapter.legacy_file import named
-from textreg.backbone import find
-from textreg.base_screen import screen
+from textreg.base_files import BaseFiles
 from textreg.errors import UserError
 from textreg.method.text_projections import TextProjections
 
@@ -21,7 +18,7 @@ from textreg.method.text_projections import TextProjections
 class BaseShape:
     """A base's projections and sizes."""
 
-    folder: Path
+    files: BaseFiles
     projections: TextProjections
     """Names and widths; the weights hold no memory."""
     text_layers: int
@@ -33,29 +30,21 @@ class BaseShape:
         """Read a base's configs.
 
         Raises:
-            UserError: no such base, or not of the Stable Diffusion 1.x family.
+            UserError: no such base, or not of a supported family.
         """
         from diffusers import UNet2DConditionModel
 
-        folder = find(source, revision)
-        screen(folder)
-        unet, vae, text = (_config(folder, part) for part in ("unet", "vae", "text_encoder"))
-        scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        files = BaseFiles.of(source, revision)
         with torch.device("meta"):
-            denoiser: Any = UNet2DConditionModel.from_config(unet)
+            denoiser: Any = UNet2DConditionModel.from_config(files.config("unet"))
             projections = TextProjections.from_denoiser(denoiser)
-        factor = 2 ** (len(vae["block_out_channels"]) - 1)
         return cls(
-            folder=folder,
+            files=files,
             projections=projections,
-            text_layers=text["num_hidden_layers"],
-            resolution=unet["sample_size"] * factor,
-            prediction_type=scheduler.get("prediction_type", "epsilon"),
+            text_layers=files.config("text_encoder")["num_hidden_layers"],
+            resolution=files.resolution,
+            prediction_type=files.scheduler().get("prediction_type", "epsilon"),
         )
-
-
-def _config(folder: Path, part: str) -> dict[str, Any]:
-    return json.loads((folder / part / "config.json").read_text(encoding="utf-8"))
 
 
 def fitted(

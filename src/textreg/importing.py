@@ -9,7 +9,6 @@ import yaml
 
 from textreg.adapter import Adapter
 from textreg.adapter.reading import Told, read
-from textreg.backbone import tokenizer_of
 from textreg.base_shape import BaseShape, fitted
 from textreg.checkpoint import publish
 from textreg.config import Concept, Inversion, Run, Tuning, plain
@@ -43,7 +42,7 @@ def import_file(
     shape = BaseShape.of(base, revision)
     adapter = replace(adapter, factors=fitted(adapter, shape.projections, base))
     try:
-        add_identifier(tokenizer_of(shape.folder), adapter.identifier, adapter.noun)
+        add_identifier(shape.files.tokenizer(), adapter.identifier, adapter.noun)
     except ValueError as error:
         raise UserError(f"{error} (--identifier)") from None
     concept = Concept(

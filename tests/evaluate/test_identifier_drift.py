@@ -34,7 +34,9 @@ def test_attention_is_what_the_encoder_itself_reports(model: PictureModel) -> No
     """Against transformers' own attention weights, the identifier's vector written in its table."""
     tokens = model.tokens(PROMPTS)
     encoder = CLIPTextModel.from_pretrained(
-        model.backbone.folder / "text_encoder", attn_implementation="eager", dtype=torch.float64
+        model.backbone.files.folder / "text_encoder",
+        attn_implementation="eager",
+        dtype=torch.float64,
     )
     encoder.resize_token_embeddings(int(tokens.ids.max()) + 1, mean_resizing=False)
     assert model.adapter is not None

@@ -35,8 +35,8 @@ class Facts:
 
 
 def base_name(source: str) -> str:
-    """A base's name for others: of a folder its last part, as the rest is nobody's business."""
-    return Path(source).name if Path(source).is_dir() else source
+    """A base's name for others: of a path its last part, as the rest is nobody's business."""
+    return Path(source).name if Path(source).exists() else source
 
 
 def ours(adapter: Adapter) -> dict[str, str]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,18 +47,41 @@ def open_checked(path: Path) -> tuple[bytes, dict[str, str]]:
         UserError: it is no file, too large, or its header is not that of an adapter; in one line,
             before anything as large as the file says it is has been allocated.
     """
+    with _opened(path, _MOST_FILE, "adapter") as (file, size):
+        start, metadata = _checked_header(path, file, size)
+        return start + file.read(size - len(start)), metadata
+
+
+@contextmanager
+def _opened(path: Path, most: int, kind: str) -> Generator[tuple[BinaryIO, int]]:
+    """A file and its size."""
     try:
         # A pipe is opened without waiting for its other end, and refused.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UserError(f"{path}: is not a file")
-            if status.st_size > _MOST_FILE:
-                raise UserError(f"{path}: has {status.st_size:,} bytes; no adapter is so large")
-            start, metadata = _checked_header(path, file, status.st_size)
-            return start + file.read(status.st_size - len(start)), metadata
+            if status.st_size > most:
+                raise UserError(f"{path}: has {status.st_size:,} bytes; no {kind} is so large")
+            yield file, status.st_size
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_header(path: Path, *, most_file: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """The header of a safetensors file of whole models, whose tensors are not read.
+
+    Returns:
+        What it says of each tensor, and its metadata.
+
+    Raises:
+        UserError: as `open_checked`; counters and positions may be whole numbers of any shape.
+    """
+    with _opened(path, most_file, "checkpoint") as (file, size):
+        text, metadata = _checked_header(path, file, size, whole_numbers=True)
+    header = json.loads(text[_LENGTH:])
+    header.pop("__metadata__", None)
+    return header, metadata
 
 
 def shown(text: str) -> str:
@@ -64,7 +89,9 @@ def shown(text: str) -> str:
     return printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
-def _checked_header(path: Path, file: BinaryIO, size: int) -> tuple[bytes, dict[str, str]]:
+def _checked_header(
+    path: Path, file: BinaryIO, size: int, *, whole_numbers: bool = False
+) -> tuple[bytes, dict[str, str]]:
     """The first bytes up to the tensors, and the metadata."""
     start = file.read(_LENGTH)
     length = int.from_bytes(start, "little")
@@ -89,7 +116,7 @@ def _checked_header(path: Path, file: BinaryIO, size: int) -> tuple[bytes, dict[
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise UserError(f"{path}: its metadata is not text")
     for name, entry in header.items():
-        if problem := _problem(entry):
+        if problem := _problem(entry, whole_numbers):
             raise UserError(f"{path}: the tensor '{shown(name)}' {problem}")
     return start + text, metadata
 
@@ -102,14 +129,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _problem(entry: Any) -> str | None:
+def _problem(entry: Any, whole_numbers: bool) -> str | None:
     """What is wrong with a tensor's description, if anything that safetensors would let pass."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         return "is not described by type, shape and place"
     dtype, shape = entry["dtype"], entry["shape"]
     if not isinstance(shape, list) or any(type(n) is not int for n in shape):
         return "has a shape that is not whole numbers"
-    if dtype not in _NUMBERS or (dtype not in _FLOATS and shape not in ([], [1])):
+    counts = whole_numbers or shape in ([], [1])
+    if dtype not in _NUMBERS or (dtype not in _FLOATS and not counts):
         return f"is of type {shown(str(dtype))}; an adapter's are {', '.join(_FLOATS)}"
     if len(shape) > 4 or any(not 0 <= n <= _MOST_SIZE for n in shape):
         return f"has the shape {shown(str(shape))}, which no adapter's tensor has"

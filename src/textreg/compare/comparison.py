@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from textreg.adapter.about import base_name
 from textreg.backbone import Backbone
 from textreg.compare.cell_training import refuse_unfit_priors, train_cell
 from textreg.compare.cells import Cell, by_place, for_steps, plan_cells, refuse_other_runs
@@ -240,7 +241,7 @@ def _content(
     reference = comparison.variants[0].label
     run = cells[0].run
     return {
-        "base": Path(run.base).name if Path(run.base).is_dir() else run.base,
+        "base": base_name(run.base),
         "rows": list(rows.values()),
         "summary": {"reference": reference}
         | {

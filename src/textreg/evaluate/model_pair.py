@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from textreg.adapter import Adapter
-from textreg.backbone import Backbone, find, load
-from textreg.base_screen import screen
+from textreg.backbone import Backbone, load
+from textreg.base_files import BaseFiles
 from textreg.evaluate.epsilon_drift import EpsilonDrift
 from textreg.evaluate.shots import ModelName
 from textreg.evaluate.store import digest, files_digest
 from textreg.sampling import PictureModel
-
-_READ = (".json", ".txt", ".safetensors")
-_PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 
 
 class Base:
@@ -27,29 +23,27 @@ class Base:
         """Find, check and hash it.
 
         Raises:
-            UserError: no such base, or not a Stable Diffusion 1.x folder.
+            UserError: no such base, or not of a supported family.
         """
         self._source, self._revision, self._device, self._dtype = source, revision, device, dtype
-        self.folder: Path = find(source, revision)
-        screen(self.folder)
+        self._files = BaseFiles.of(source, revision)
         gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
         # The same weights draw other pictures in another precision.
         precision = dtype if dtype != "auto" else "bf16" if gpu else "fp32"
-        weights = [
-            files_digest(f for f in (self.folder / part).iterdir() if f.suffix in _READ)
-            for part in _PARTS
-        ]
+        weights = [files_digest(part) for part in self._files.contents()]
         self.key = digest(weights, precision, gpu)
         self._backbone: Backbone | None = None
         self._epsilon: dict[tuple[tuple[str, ...], int, int], EpsilonDrift] = {}
 
     @property
+    def folder(self) -> Path:
+        """Where it may keep questions of its own."""
+        return self._files.folder
+
+    @property
     def side(self) -> int:
         """Side of its pictures in pixels, from its configuration alone."""
-        unet, vae = (
-            json.loads((self.folder / part / "config.json").read_text()) for part in ("unet", "vae")
-        )
-        return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+        return self._files.resolution
 
     @property
     def backbone(self) -> Backbone:

@@ -49,8 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _train(command: Command, stop: StopFlag) -> bool:
     """Train, or go on; False if it was stopped."""
     from textreg.adapter.embedding_file import read_embedding
-    from textreg.backbone import find
-    from textreg.base_screen import screen
+    from textreg.base_files import BaseFiles
     from textreg.commands.progress import TrainingProgress
     from textreg.run_folder import RunFolder
     from textreg.trainer import check_pictures
@@ -61,7 +60,7 @@ def _train(command: Command, stop: StopFlag) -> bool:
         return True
     # Before the run's folder is claimed: a wrong path must not become part of its record.
     folders = check_pictures(run)
-    screen(find(run.base, run.revision))
+    BaseFiles.of(run.base, run.revision)
     if run.inversion.embedding is not None:
         read_embedding(run.inversion.embedding)
     with TrainingProgress(run) as progress:
