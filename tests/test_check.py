@@ -54,14 +54,14 @@ def test_a_folder_of_concepts_with_one_bad(tmp_path, capsys):
     broken.write_bytes(broken.read_bytes()[:-20])
     (tmp_path / "empty").mkdir()
     (tmp_path / ".cache").mkdir()
-    (tmp_path / "dog" / "00.txt").write_text("a caption")
+    (tmp_path / "dog" / "09.txt").write_text("a caption")
     code, out, err = run(capsys, tmp_path)
     assert (code, err) == (2, "")
     lines = out.splitlines()
     assert "error   dog/00.jpg: the file is cut short; copy or download it again" in lines, (
         "errors name concept and file"
     )
-    assert "skipped dog/00.txt: caption or metadata, not used" in lines
+    assert "skipped dog/09.txt: caption or metadata, not used" in lines
     assert any(line.startswith("error   empty: no pictures") for line in lines)
     assert any(line.startswith("warning IMG 77: 3 usable pictures") for line in lines)
     assert any("IMG 77" in line and "? (give --noun)" in line for line in lines)

@@ -93,9 +93,7 @@ def _counts(each: list[list[Tensor | None]], like: list[Tensor]) -> list[Tensor]
     if all(own is None for samples in each for own in samples):
         return None
     return [
-        torch.stack(
-            [x.new_ones(x.shape[-2:])[None] if c is None else c.to(x) for c in samples]
-        )
+        torch.stack([x.new_ones(x.shape[-2:])[None] if c is None else c.to(x) for c in samples])
         for samples, x in zip(each, like, strict=True)
     ]
 

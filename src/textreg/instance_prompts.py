@@ -90,8 +90,5 @@ def instance_rows(
 ) -> Tensor:
     """The row of each sample's template in its concept's pool, [concepts, samples, ...]."""
     return torch.stack(
-        [
-            pool[own.rows(samples)]
-            for pool, own, samples in zip(pools, prompts, draws, strict=True)
-        ]
+        [pool[own.rows(samples)] for pool, own, samples in zip(pools, prompts, draws, strict=True)]
     )

@@ -162,9 +162,7 @@ class TuningStage:
         self._prompts = [t.instance for t in texts]
         states = (False, True) if self._ratio else (False,)
         self._pools = [
-            torch.stack(
-                [t.features(t.fill(t.instance.templates), v, masked=m) for m in states], 1
-            )
+            torch.stack([t.features(t.fill(t.instance.templates), v, masked=m) for m in states], 1)
             for t, v in zip(texts, vectors, strict=True)
         ]
         gates = [t.gate(t.fill(t.instance.templates), prior.edited_tokens) for t in texts]

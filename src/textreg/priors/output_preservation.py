@@ -30,9 +30,7 @@ class OutputPreservation(Prior):
         self._backbone = texts[0].backbone
         self._prompts = [t.instance for t in texts]
         self._pools = [
-            t.features(
-                [p.replace("{}", t.concept.noun) for p in t.instance.templates], None
-            )
+            t.features([p.replace("{}", t.concept.noun) for p in t.instance.templates], None)
             for t in texts
         ]
 
@@ -44,7 +42,5 @@ class OutputPreservation(Prior):
         with torch.no_grad():
             wanted = predict(self._backbone, base, instance.x_t, instance.t, features)
         # All of the picture counts, whatever the mask of its subject.
-        own = replace(
-            instance, features=features, wanted=wanted, counts=None, weight=self._weight
-        )
+        own = replace(instance, features=features, wanted=wanted, counts=None, weight=self._weight)
         return {"output_preservation": own}
