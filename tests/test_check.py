@@ -81,7 +81,9 @@ def test_the_json_object_is_the_documented_one(tmp_path, capsys):
     (concept,) = report["concepts"]
     assert concept["path"] == str(tmp_path / "cat")
     pictures = concept.pop("pictures")
-    assert [list(picture) for picture in pictures] == [["file", "width", "height", "sha256"]] * 2
+    assert [list(picture) for picture in pictures] == [
+        ["file", "width", "height", "sha256", "prompts", "mask", "repeats"]
+    ] * 2
     assert [picture["file"] for picture in pictures] == ["00.jpg", "01.jpg"]
     assert all(len(picture["sha256"]) == 64 for picture in pictures)
     assert concept == {
@@ -172,3 +174,28 @@ def test_an_output_that_cannot_print_emoji_gets_escapes(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "stdout", file)
         assert check(folder, as_json=False) == 2
     assert "cat/\\U0001f431.png: the file is empty" in target.read_text("ascii")
+
+
+def test_what_lies_beside_the_pictures_is_listed(tmp_path, capsys):
+    folder = fill(tmp_path / "img" / "10_krk1 dog")
+    (folder / "00.txt").write_text("krk1 on the beach\na dog at home")
+    (folder / "01.txt").write_text("grass")
+    Image.new("L", (300, 256), 255).save(folder / "02-masklabel.png")
+    for path, prefix in ((tmp_path / "img", "img/10_krk1 dog/"), (folder, "10_krk1 dog/")):
+        code, out, _ = run(capsys, path)
+        assert code == 0
+        lines = [line for line in out.splitlines() if line.startswith("beside")]
+        repeats = "10 repeats, " if path != folder else ""
+        assert lines[:2] == [
+            f'beside  {prefix}00.jpg: {repeats}"[trigger] on the beach", "a [trigger] at home"',
+            f'beside  {prefix}01.jpg: {repeats}"[trigger], grass"',
+        ]
+        assert "mask 02-masklabel.png" in lines[2]
+        assert "1 of 1 concept usable, 4 pictures" in out
+        (concept,) = json.loads(run(capsys, path, as_json=True)[1])["concepts"]
+        assert concept["noun"] == "dog"
+        assert concept["pictures"][0]["prompts"] == [
+            "[trigger] on the beach",
+            "a [trigger] at home",
+        ]
+        assert [p["mask"] for p in concept["pictures"]] == [None, None, "02-masklabel.png", None]

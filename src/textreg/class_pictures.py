@@ -97,7 +97,9 @@ def adopt(run: Run, concept: Concept, folder: Path) -> None:
         raise UserError(f"{source}, pictures of the class: {found.errors[0]}")
     paths = [picture.path for picture in found.pictures]
     own = [
-        ClassPicture(name=picture.path.name, sha256=picture.sha256, prompt=prompt)
+        ClassPicture(
+            name=picture.path.relative_to(source).as_posix(), sha256=picture.sha256, prompt=prompt
+        )
         for picture, prompt in zip(
             found.pictures, _captions(run.class_images, concept, paths), strict=True
         )

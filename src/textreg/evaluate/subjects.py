@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +78,21 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
         if missing:
             raise UserError(f"{place}: this run is not finished, it has no {missing[0]} yet")
         wanted = record.get("pictures", {}).get(concept.name, [])
-        photos = _photos(concept, wanted, images)
+        photos = _photos(concept, run.images, wanted, images)
         subjects.append(Subject(run=run, concept=concept, folder=place, photos=photos))
     return subjects
 
 
-def _photos(concept: Concept, wanted: Sequence[str], images: Path | None) -> tuple[Picture, ...]:
+def _photos(
+    concept: Concept, settings: Images, wanted: Sequence[str], images: Path | None
+) -> tuple[Picture, ...]:
     place = images or concept.images
     hint = "name their folder with --images"
     if not place.is_dir():
         raise UserError(
             f"{place}: the photos that {concept.name} was learned from are gone; {hint}"
         )
-    found = inspect_folder(place, settings=Images(captions=False, masks="off"))
+    found = inspect_folder(place, settings=replace(settings, masks="off"))
     if found.errors:
         raise UserError(f"{place}: {found.errors[0]}")
     if wanted and sorted(p.sha256 for p in found.pictures) != sorted(wanted):
