@@ -38,7 +38,7 @@ def dogs(tmp_path: Path) -> Path:
     """Four pictures of three shapes."""
     folder = tmp_path / "data" / "dog"
     folder.mkdir(parents=True)
-    for n, size in enumerate(((48, 48), (96, 48), (48, 96), (96, 50))):
+    for n, size in enumerate(((48, 48), (120, 48), (48, 120), (125, 50))):
         noise(*size, seed=n).save(folder / f"{n:02}.png")
     return folder
 
@@ -60,9 +60,7 @@ def test_one_shape_and_equal_repeats_are_the_plain_draw() -> None:
 def test_repeats_are_shares() -> None:
     choice = PictureChoice([(16, 16)] * 3, (20, 10, 10))
     seen = Counter(n for samples in steps_of(4000) for n in choice.pictures(samples))
-    assert [round(seen[n] / 4000, 1) for n in range(3)] == [0.5, 0.2, 0.2] or all(
-        abs(seen[n] / 4000 - share) < 0.03 for n, share in enumerate((0.5, 0.25, 0.25))
-    )
+    assert all(abs(seen[n] / 4000 - share) < 0.03 for n, share in enumerate((0.5, 0.25, 0.25)))
 
 
 def test_a_micro_batch_has_one_shape_and_each_picture_its_share() -> None:
@@ -254,9 +252,10 @@ def test_captions_reach_stage_two_and_no_text_is_encoded_there(
     run = tiny_run(tiny_base, tmp_path / "run", dogs, inversion=Inversion(steps=0))
     training = Training(run, backbone, check_pictures(run))
     training.advance()
-    monkeypatch.setattr(backbone.text_encoder, "forward", None)
-    monkeypatch.setattr("textreg.stages.encode_tokens", None)
-    training.take_step()
+    with monkeypatch.context() as without_text:
+        without_text.setattr("textreg.stages.encode_tokens", None)
+        without_text.setattr("textreg.concept_texts.encode_tokens", None)
+        training.take_step()
     (texts,) = training.texts
     assert texts.fill(texts.instance.templates) == [
         f"caption {n} of a <krk1> dog" for n in range(4)
@@ -264,7 +263,9 @@ def test_captions_reach_stage_two_and_no_text_is_encoded_there(
     draws = [[Draws("test", 7)]]
     n = training.latents[0].choice.pictures(draws[0])[0]
     vector = training.inversion.vectors.detach()[0]
-    alone = [texts.features([f"caption {n} of a <krk1> dog"], vector, masked=m) for m in (0, 1)]
+    alone = [
+        texts.features([f"caption {n} of a <krk1> dog"], vector, masked=m) for m in (False, True)
+    ]
     found = training.stage.features(draws)[0]
     assert any(torch.allclose(found, a, atol=1e-5) for a in alone)
 
