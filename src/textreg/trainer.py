@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -33,7 +33,10 @@ def check_pictures(run: Run) -> list[Folder]:
     """
     require_steps(run)
     prior_of(run)
-    folders = [inspect_folder(concept.images) for concept in run.concepts]
+    folders = [
+        inspect_folder(concept.images, settings=run.images, masks=concept.masks)
+        for concept in run.concepts
+    ]
     for folder in folders:
         if folder.errors:
             first, *others = folder.errors
@@ -73,9 +76,7 @@ def trainings(
     """
     folders = check_pictures(run)
     place = RunFolder(run)
-    hashes = {
-        c.name: [p.sha256 for p in f.pictures] for c, f in zip(run.concepts, folders, strict=True)
-    }
+    hashes = content_hashes(run, folders)
     with place.held(hashes):
         backbone = backbone or load(
             run.base, revision=run.revision, device=run.device, dtype=run.dtype
@@ -111,6 +112,15 @@ def trainings(
                 adapter.save(place.concept_folder(concept.name))
         if lost:
             raise failure(lost)
+
+
+def content_hashes(run: Run, folders: Sequence[Folder]) -> dict[str, list[str]]:
+    """What the run's record keeps of the pictures, and of what lies beside them."""
+    return {
+        key: hashes
+        for concept, folder in zip(run.concepts, folders, strict=True)
+        for key, hashes in folder.record(concept.name).items()
+    }
 
 
 def _line(record: StepRecord) -> dict[str, Any]:

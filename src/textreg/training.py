@@ -19,7 +19,9 @@ from textreg.concept_adamw import ConceptAdamW
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.errors import UserError
+from textreg.instance_prompts import InstancePrompts
 from textreg.latents import Latents
+from textreg.masks import unchanged_mask
 from textreg.pictures import Picture, read_checked
 from textreg.priors import Penalty, prior_of
 from textreg.quarantine import Quarantine, ended, line
@@ -57,15 +59,28 @@ class Training:
     def __init__(self, run: Run, backbone: Backbone, pictures: Sequence[Folder]):
         self.run, self.backbone = run, backbone
         with_noun = not run.inversion.initialise_with_noun
-        self.texts = [ConceptTexts.of(c, backbone, noun_in_prompts=with_noun) for c in run.concepts]
         self.latents = [
             Latents(
                 [_unchanged(p) for p in folder.pictures],
                 backbone,
                 run.images,
                 (run.seed, concept.name),
+                masks=[
+                    a.mask and unchanged_mask(a.mask, p)
+                    for a, p in zip(folder.annotations, folder.pictures, strict=True)
+                ],
+                repeats=[a.repeats for a in folder.annotations],
             )
             for concept, folder in zip(run.concepts, pictures, strict=True)
+        ]
+        self.texts = [
+            ConceptTexts.of(
+                c,
+                backbone,
+                noun_in_prompts=with_noun,
+                instance=InstancePrompts.of(c, run.images, folder.annotations, latents.choice),
+            )
+            for c, folder, latents in zip(run.concepts, pictures, self.latents, strict=True)
         ]
         self.projections = backbone.projections
         try:

@@ -12,6 +12,8 @@ from textreg.concept import concept_noun
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.interrupt import STOPPED, stop_flag
+from textreg.kohya_folders import KohyaName, concept_folders
+from textreg.prompts import read_prompt_file
 from textreg.run_folder import RunFolder
 from textreg.settings import build_run
 
@@ -19,6 +21,8 @@ from textreg.settings import build_run
 def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     """Train, or go on training; returns the exit code."""
     flags["concepts"] = concepts_of(arguments)
+    if arguments.prompts_file is not None:
+        flags["images.templates"] = tuple(read_prompt_file(arguments.prompts_file))
     names = "-".join(c["images"].name for c in flags["concepts"])
     if arguments.out is not None:
         flags["out"] = arguments.out
@@ -37,18 +41,22 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     Raises:
         UserError: no noun is known for a folder, or one identifier for several concepts.
     """
-    several = len(arguments.images) > 1
+    named: list[tuple[Path, KohyaName | None]] = []
+    for images in arguments.images:
+        images = images.resolve() if images.name in ("", "..") else images
+        named += concept_folders(images).items() or [(images, None)]
+    several = len(named) > 1
     if several and arguments.identifier:
         raise UserError("--identifier names one word, but there are several concepts: leave it out")
     concepts: list[dict[str, Any]] = []
-    for number, images in enumerate(arguments.images, 1):
-        images = images.resolve() if images.name in ("", "..") else images
-        noun = arguments.noun or concept_noun(images.name)
+    for number, (images, kohya) in enumerate(named, 1):
+        noun = arguments.noun or (kohya.noun if kohya else concept_noun(images.name))
         if not noun:
             raise UserError(f"{images}: no class noun; say what it shows with --noun, like cat")
         concept: dict[str, Any] = {"images": images, "noun": noun}
-        if several or arguments.identifier:
-            concept["identifier"] = arguments.identifier or f"<krk{number}>"
+        if several or arguments.identifier or kohya:
+            own = kohya.identifier if kohya else f"<krk{number}>"
+            concept["identifier"] = arguments.identifier or own
         if arguments.property:
             concept["learnable_property"] = arguments.property
         concepts.append(concept)
