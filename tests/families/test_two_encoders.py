@@ -20,6 +20,7 @@ from textreg.backbone import load
 from textreg.errors import UserError
 from textreg.evaluate.identifier_drift import leakage
 from textreg.importing import import_file
+from textreg.legacy import train as legacy_train
 from textreg.sampling import PictureModel, sample, scheduler_of
 from tiny_run import results, train, train_some
 
@@ -218,3 +219,25 @@ def test_leakage_and_attention_are_measured_over_both_encoders(in_float64: Loade
     assert masked.attention == [0.0]
     assert plain.attention[0] > 0
     assert masked.change[0] < plain.change[0]
+
+
+def test_the_originals_command_says_at_once_that_it_knows_none(
+    base_of: Callable[[str], Path],
+    cat_pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = {
+        "pretrained_model_name_or_path": base_of(XL),
+        "instance_data_dir": cat_pictures,
+        "output_dir": tmp_path / "out",
+        "placeholder_token": "<krk1>",
+        "class_tokens": "cat",
+        "learnable_property": "object",
+        "max_train_steps": 2,
+        "ti_train_step": 1,
+        "filter_crossattn_str": "cross",
+    }
+    assert legacy_train.main([f"--{name}={value}" for name, value in words.items()]) == 2
+    assert "know no Stable Diffusion XL" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -178,7 +178,8 @@ def _type_there(program: Program, adapter: Adapter, folder: Path, stem: str) -> 
     if program == "diffusers":
         place = str(folder)
         if adapter.second_width:
-            return f"pipe.load_lora_weights({place!r})", load_pair(adapter, place)
+            word = load_pair(adapter, place).replace("\n", "; ")
+            return f"pipe.load_lora_weights({place!r})", word
         return (
             f"pipe.load_lora_weights({place!r})",
             f"pipe.load_textual_inversion({place!r}); pipe({adapter.prompt!r})",

@@ -60,7 +60,11 @@ def _train(command: Command, stop: StopFlag) -> bool:
         return True
     # Before the run's folder is claimed: a wrong path must not become part of its record.
     folders = check_pictures(run)
-    BaseFiles.of(run.base, run.revision)
+    if "text_encoder_2" in BaseFiles.of(run.base, run.revision).parts:
+        raise UserError(
+            f"{run.base}: the original's command and file know no Stable Diffusion XL; use "
+            "textreg train"
+        )
     if run.inversion.embedding is not None:
         read_embedding(run.inversion.embedding)
     with TrainingProgress(run) as progress:
