@@ -54,14 +54,14 @@ def test_a_folder_of_concepts_with_one_bad(tmp_path, capsys):
     broken.write_bytes(broken.read_bytes()[:-20])
     (tmp_path / "empty").mkdir()
     (tmp_path / ".cache").mkdir()
-    (tmp_path / "dog" / "00.txt").write_text("a caption")
+    (tmp_path / "dog" / "09.txt").write_text("a caption")
     code, out, err = run(capsys, tmp_path)
     assert (code, err) == (2, "")
     lines = out.splitlines()
     assert "error   dog/00.jpg: the file is cut short; copy or download it again" in lines, (
         "errors name concept and file"
     )
-    assert "skipped dog/00.txt: caption or metadata, not used" in lines
+    assert "skipped dog/09.txt: caption or metadata, not used" in lines
     assert any(line.startswith("error   empty: no pictures") for line in lines)
     assert any(line.startswith("warning IMG 77: 3 usable pictures") for line in lines)
     assert any("IMG 77" in line and "? (give --noun)" in line for line in lines)
@@ -81,7 +81,9 @@ def test_the_json_object_is_the_documented_one(tmp_path, capsys):
     (concept,) = report["concepts"]
     assert concept["path"] == str(tmp_path / "cat")
     pictures = concept.pop("pictures")
-    assert [list(picture) for picture in pictures] == [["file", "width", "height", "sha256"]] * 2
+    assert [list(picture) for picture in pictures] == [
+        ["file", "width", "height", "sha256", "prompts", "mask", "repeats"]
+    ] * 2
     assert [picture["file"] for picture in pictures] == ["00.jpg", "01.jpg"]
     assert all(len(picture["sha256"]) == 64 for picture in pictures)
     assert concept == {
@@ -172,3 +174,28 @@ def test_an_output_that_cannot_print_emoji_gets_escapes(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "stdout", file)
         assert check(folder, as_json=False) == 2
     assert "cat/\\U0001f431.png: the file is empty" in target.read_text("ascii")
+
+
+def test_what_lies_beside_the_pictures_is_listed(tmp_path, capsys):
+    folder = fill(tmp_path / "img" / "10_krk1 dog")
+    (folder / "00.txt").write_text("krk1 on the beach\na dog at home")
+    (folder / "01.txt").write_text("grass")
+    Image.new("L", (300, 256), 255).save(folder / "02-masklabel.png")
+    for path, prefix in ((tmp_path / "img", "img/10_krk1 dog/"), (folder, "10_krk1 dog/")):
+        code, out, _ = run(capsys, path)
+        assert code == 0
+        lines = [line for line in out.splitlines() if line.startswith("beside")]
+        repeats = "10 repeats, " if path != folder else ""
+        assert lines[:2] == [
+            f'beside  {prefix}00.jpg: {repeats}"[trigger] on the beach", "a [trigger] at home"',
+            f'beside  {prefix}01.jpg: {repeats}"[trigger], grass"',
+        ]
+        assert "mask 02-masklabel.png" in lines[2]
+        assert "1 of 1 concept usable, 4 pictures" in out
+        (concept,) = json.loads(run(capsys, path, as_json=True)[1])["concepts"]
+        assert concept["noun"] == "dog"
+        assert concept["pictures"][0]["prompts"] == [
+            "[trigger] on the beach",
+            "a [trigger] at home",
+        ]
+        assert [p["mask"] for p in concept["pictures"]] == [None, None, "02-masklabel.png", None]

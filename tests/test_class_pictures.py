@@ -14,12 +14,13 @@ from prior_setup import draws, set_up
 from textreg.backbone import Backbone
 from textreg.batch import Batch, losses
 from textreg.class_pictures import class_prompt
-from textreg.concept import read_picture, training_view
+from textreg.concept import read_picture
 from textreg.config import ClassImages, Images, Run
 from textreg.errors import UserError
 from textreg.method.denoising import add_noise
 from textreg.sampling import PictureModel, sample
 from textreg.trainer import steps
+from textreg.views import Cut, training_view
 from tiny_run import results, tiny_run, train
 
 ZERO = torch.zeros(())
@@ -138,15 +139,7 @@ def test_the_term_is_the_denoising_loss_on_class_pictures(
             mine = draw.within("class images")
             number = mine.index("picture", 3)
             path = tmp_path / "class_images" / t.concept.name / f"{number:05}.png"
-            view = training_view(
-                read_picture(path),
-                resolution=32,
-                center_crop=True,
-                flip=False,
-                brightness=1,
-                contrast=1,
-                crop_position=(0, 0),
-            )
+            view = training_view(read_picture(path), Cut(width=32, height=32, center_crop=True))
             moments = backbone64.vae.encode(view[None].double()).latent_dist
             noise = mine.normal("posterior", tuple(moments.mean.shape[1:])).double()
             x_0 = (moments.mean + moments.std * noise) * backbone64.vae.config.scaling_factor

@@ -190,6 +190,7 @@ def test_flags_are_frozen() -> None:
                 "--identifier",
                 "--property",
                 "--preset",
+                "--prompts-file",
                 "--batch-concepts",
                 "--config",
                 "--out",

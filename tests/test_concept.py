@@ -15,9 +15,9 @@ from textreg.concept import (
     concept_noun,
     inspect_folder,
     read_picture,
-    training_view,
 )
 from textreg.file_kinds import printable
+from textreg.views import Cut, training_view
 
 
 def noise(width: int = 300, height: int = 280, seed: int = 0) -> Image.Image:
@@ -43,7 +43,7 @@ def test_a_good_folder_has_nothing_to_report(tmp_path):
 
 def test_everything_else_is_skipped_and_listed(tmp_path):
     fill(tmp_path, 4)
-    for name in (".DS_Store", "Thumbs.db", "._00.jpg", "00.txt", "metadata.jsonl", "notes"):
+    for name in (".DS_Store", "Thumbs.db", "._00.jpg", "09.txt", "meta.json", "notes"):
         (tmp_path / name).write_bytes(b"hello")
     (tmp_path / "sub.jpg").mkdir()
     (tmp_path / ".git").mkdir()
@@ -60,8 +60,8 @@ def test_everything_else_is_skipped_and_listed(tmp_path):
         "._00.jpg": "hidden file",
         ".git": "hidden folder",
         "Thumbs.db": "written by a file manager",
-        "00.txt": "caption or metadata, not used",
-        "metadata.jsonl": "caption or metadata, not used",
+        "09.txt": "caption or metadata, not used",
+        "meta.json": "caption or metadata, not used",
         "notes": "not a picture",
         "sub.jpg": "folder",
         "clip.MOV": "a video, not a picture",
@@ -253,12 +253,9 @@ def test_training_view_equals_a_naive_reference(case):
     image = noise(width, height)
     view = training_view(
         image,
-        resolution=resolution,
-        center_crop=centre,
-        flip=flip,
+        Cut(width=resolution, height=resolution, center_crop=centre, flip=flip, position=position),
         brightness=brightness,
         contrast=contrast,
-        crop_position=position,
     )
     assert view.shape == (3, resolution, resolution)
     assert view.dtype == torch.float32
@@ -270,17 +267,17 @@ def test_training_view_equals_a_naive_reference(case):
 
 def test_training_view_is_exact_without_resize_and_refuses_nonsense():
     image = noise(64, 64)
-    plain = {"resolution": 64, "center_crop": True, "flip": False, "brightness": 1.0}
-    view = training_view(image, contrast=1.0, crop_position=(0, 0), **plain)
+    cut = Cut(width=64, height=64, center_crop=True)
+    view = training_view(image, cut)
     assert np.array_equal(
         view.numpy(), np.asarray(image, np.float32).transpose(2, 0, 1) / 127.5 - 1
     )
     with pytest.raises(ValueError, match="RGB"):
-        training_view(image.convert("L"), contrast=1.0, crop_position=(0, 0), **plain)
-    with pytest.raises(ValueError, match="crop_position"):
-        training_view(image, contrast=1.0, crop_position=(0, 1.1), **plain)
+        training_view(image.convert("L"), cut)
+    with pytest.raises(ValueError, match="position"):
+        Cut(width=64, height=64, center_crop=True, position=(0, 1.1))
     with pytest.raises(ValueError, match="contrast"):
-        training_view(image, contrast=-1.0, crop_position=(0, 0), **plain)
+        training_view(image, cut, contrast=-1.0)
 
 
 def test_importing_loads_no_torch():

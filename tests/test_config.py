@@ -46,6 +46,10 @@ def test_defaults_are_the_recommendation() -> None:
         "flip": True,
         "jitter": True,
         "views": 8,
+        "buckets": False,
+        "masks": "beside",
+        "captions": True,
+        "templates": [],
     }
     assert run["optimizer"] == {
         "beta1": 0.9,

@@ -314,19 +314,19 @@ def test_kept_views_are_encoded_once_and_fresh_ones_each_step(
 ) -> None:
     kept, fresh = latents(views=2), latents(views=None)
     for step in range(100):
-        kept.sample(Draws("step", step))
+        kept.samples([Draws("step", step)])[0][0]
     assert len(encoded) == 8  # 4 pictures, 2 views
     assert len({view.numpy().tobytes() for view in encoded}) == 8
     encoded.clear()
     for step in range(40):
-        fresh.sample(Draws("step", step))
+        fresh.samples([Draws("step", step)])[0][0]
     assert len({view.numpy().tobytes() for view in encoded}) == 40
 
 
 def test_a_kept_view_does_not_depend_on_when_it_was_first_drawn(latents: Any) -> None:
     forward, backward = latents(views=3), latents(views=3)
-    there = [forward.sample(Draws("step", step)) for step in range(12)]
-    back = [backward.sample(Draws("step", step)) for step in reversed(range(12))]
+    there = [forward.samples([Draws("step", step)])[0][0] for step in range(12)]
+    back = [backward.samples([Draws("step", step)])[0][0] for step in reversed(range(12))]
     assert all(torch.equal(a, b) for a, b in zip(there, reversed(back), strict=True))
 
 
@@ -334,7 +334,7 @@ def test_the_latent_is_drawn_from_the_posterior(latents: Any, backbone: Backbone
     """x_0 = scaling (mean + deviation noise), with noise of the step's own."""
     one = latents(views=1, jitter=False, flip=False)
     draw = Draws("step", 3)
-    x_0 = one.sample(draw)
+    x_0 = one.samples([draw])[0][0]
     moments = one._moments[draw.index("picture", 4), 0]
     mean, log_variance = moments[:4], moments[4:]
     noise = draw.normal("posterior", (4, 8, 8))

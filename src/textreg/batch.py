@@ -21,9 +21,13 @@ from textreg.randomness import Draws
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """S samples of each of N concepts; a term of the loss."""
+    """S samples of each of N concepts; a term of the loss.
 
-    x_t: Tensor
+    The samples of one concept have one shape; where concepts differ in it, latents are N tensors
+    [S, channels, height, width] in place of one.
+    """
+
+    x_t: Tensor | Sequence[Tensor]
     """Noisy latents, [N, S, channels, height, width]."""
     t: Tensor
     """Timesteps, [N, S]."""
@@ -31,8 +35,10 @@ class Batch:
     """Text features, tokens [N, S, T, d]."""
     gate: Tensor | None = None
     """Tokens that the edit acts on, [N, S, T]; none: all."""
-    wanted: Tensor
+    wanted: Tensor | Sequence[Tensor]
     """The prediction to come close to, in the shape of x_t."""
+    counts: Tensor | Sequence[Tensor] | None = None
+    """How much each pixel counts, in the shape of x_t with one channel; none: all alike."""
     weight: float = 1.0
 
 
@@ -46,56 +52,117 @@ def noisy_batch(
     weight: float = 1.0,
 ) -> Batch:
     """Draw pictures, noise and timesteps; what is wanted is the noise (or velocity) itself."""
-    x_0 = torch.stack(
-        [own.sample(d) for own, samples in zip(latents, draws, strict=True) for d in samples]
-    )
+    pairs = [own.samples(samples) for own, samples in zip(latents, draws, strict=True)]
+    x_0 = [[x for x, _ in own] for own in pairs]
     each = [d for samples in draws for d in samples]
-    noise = torch.stack([d.normal("noise", tuple(x_0.shape[1:])) for d in each]).to(x_0)
     alphas = backbone.alphas_cumprod
-    t = torch.tensor([d.index("timestep", len(alphas)) for d in each], device=x_0.device)
-    shape = features.tokens.shape[:2]
+    t = torch.tensor([d.index("timestep", len(alphas)) for d in each], device=x_0[0][0].device)
+    t = t.unflatten(0, features.tokens.shape[:2])
+    noisy: list[Tensor] = [torch.empty(())] * len(latents)
+    wanted = noisy.copy()
+    for members in by_shape([own[0] for own in x_0]):
+        clean = torch.stack([x for n in members for x in x_0[n]])
+        noise = torch.stack(
+            [d.normal("noise", tuple(clean.shape[1:])) for n in members for d in draws[n]]
+        ).to(clean)
+        a_t = alphas[t[members].flatten()]
+        both = add_noise(clean, noise, a_t), target(clean, noise, a_t, backbone.prediction_type)
+        for values, place in zip(both, (noisy, wanted), strict=True):
+            for n, own in zip(members, values.unflatten(0, (len(members), -1)), strict=True):
+                place[n] = own
     return Batch(
-        x_t=add_noise(x_0, noise, alphas[t]).unflatten(0, shape),
-        t=t.unflatten(0, shape),
+        x_t=noisy,
+        t=t,
         features=features,
         gate=gate,
-        wanted=target(x_0, noise, alphas[t], backbone.prediction_type).unflatten(0, shape),
+        wanted=wanted,
+        counts=_counts([[c for _, c in own] for own in pairs], wanted),
         weight=weight,
     )
+
+
+def by_shape(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """The numbers of the tensors of each shape, in order."""
+    members: dict[torch.Size, list[int]] = {}
+    for number, tensor in enumerate(tensors):
+        members.setdefault(tensor.shape, []).append(number)
+    return list(members.values())
+
+
+def _counts(each: list[list[Tensor | None]], like: list[Tensor]) -> list[Tensor] | None:
+    """The weights of every concept's pixels, [S, 1, height, width]; none if no picture has any."""
+    if all(own is None for samples in each for own in samples):
+        return None
+    return [
+        torch.stack([x.new_ones(x.shape[-2:])[None] if c is None else c.to(x) for c in samples])
+        for samples, x in zip(each, like, strict=True)
+    ]
 
 
 def predict(
     backbone: Backbone,
     projections: TextProjections,
-    x_t: Tensor,
+    x_t: Tensor | Sequence[Tensor],
     t: Tensor,
     features: TextFeatures,
     gate: Tensor | None = None,
-) -> Tensor:
-    """The denoiser's prediction, in the shape of x_t, [N, S, channels, height, width]."""
+) -> list[Tensor]:
+    """The denoiser's prediction of each concept, in the shape of x_t; one call for each shape."""
     keys_values = projections(features.tokens, gate)
     pooled = None if features.pooled is None else features.pooled.flatten(0, 1)
-    prediction = backbone.denoiser(x_t.flatten(0, 1), t.flatten(), keys_values, pooled)
-    return prediction.unflatten(0, x_t.shape[:2])
+    per_concept = t.shape[1]
+    predictions: list[Tensor] = [torch.empty(())] * len(x_t)
+    shapes = by_shape(list(x_t))
+    for members in shapes:
+        given, beside = keys_values, pooled
+        if len(shapes) > 1:
+            rows = [n * per_concept + s for n in members for s in range(per_concept)]
+            given = [values[rows] for values in keys_values]
+            beside = None if pooled is None else pooled[rows]
+        x = torch.cat([x_t[n] for n in members])
+        prediction = backbone.denoiser(x, t[members].flatten(), given, beside)
+        for n, own in zip(members, prediction.split(per_concept), strict=True):
+            predictions[n] = own
+    return predictions
 
 
 def losses(
     batches: Sequence[Batch], projections: TextProjections, backbone: Backbone
 ) -> list[Tensor]:
-    """Mean squared error of each batch, [N]; one call of the denoiser serves them all."""
-    prediction = predict(
+    """Mean squared error of each batch, [N]; one call of the denoiser serves all of one shape."""
+    first = batches[0]
+    alike = all(
+        b.x_t[n].shape[1:] == first.x_t[n].shape[1:] for b in batches for n in range(len(first.t))
+    )
+    if not alike:
+        return [losses([batch], projections, backbone)[0] for batch in batches]
+    predictions = predict(
         backbone,
         projections,
-        torch.cat([b.x_t for b in batches], dim=1),
+        [torch.cat([b.x_t[n] for b in batches]) for n in range(len(first.t))],
         torch.cat([b.t for b in batches], dim=1),
         TextFeatures.cat([b.features for b in batches], dim=1),
         _gate(batches),
     )
-    own = prediction.split([b.t.shape[1] for b in batches], dim=1)
-    return [
-        loss_per_concept(p.flatten(0, 1), b.wanted.flatten(0, 1), len(b.t))
-        for p, b in zip(own, batches, strict=True)
-    ]
+    sizes = [b.t.shape[1] for b in batches]
+    parts = [prediction.split(sizes) for prediction in predictions]
+    return [_loss([own[i] for own in parts], batch) for i, batch in enumerate(batches)]
+
+
+def _loss(predictions: Sequence[Tensor], batch: Batch) -> Tensor:
+    """Mean squared error of each concept, [N]."""
+    found: list[Tensor] = [torch.empty(())] * len(predictions)
+    for members in by_shape(predictions):
+        prediction, wanted = (
+            torch.cat([values[n] for n in members]) for values in (predictions, batch.wanted)
+        )
+        counts = None
+        if batch.counts is not None:
+            counts = torch.cat([batch.counts[n] for n in members])
+        values = loss_per_concept(prediction, wanted, len(members), counts)
+        for n, value in zip(members, values, strict=True):
+            found[n] = value
+    return torch.stack(found)
 
 
 def _gate(batches: Sequence[Batch]) -> Tensor | None:

@@ -5,11 +5,14 @@ change it. `--json` prints one object and nothing else on stdout:
 
     {"path": str, "ok": bool, "error": str | null,          error: why nothing could be checked
      "concepts": [{"name": str, "path": str, "noun": str | null, "usable": bool,
-                   "pictures": [{"file": str, "width": int, "height": int, "sha256": str}],
+                   "pictures": [{"file": str, "width": int, "height": int, "sha256": str,
+                                 "prompts": [str], "mask": str | null, "repeats": int}],
                    "skipped": [{"name": str, "reason": str}],
                    "errors": [str], "warnings": [str]}]}
 
 Width and height are pixels after orientation; `noun` null means that --noun must be given.
+`prompts` are the picture's captions as training reads them, [trigger] for the concept's words;
+none: the templates. `mask` is the name of the mask's file.
 """
 
 from __future__ import annotations
@@ -25,8 +28,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from textreg.annotations import Annotation
+from textreg.captions import TRIGGER, caption_templates
 from textreg.concept import Folder, concept_noun, inspect_folder
+from textreg.config import Concept
 from textreg.file_kinds import PICTURE_SUFFIXES, printable
+from textreg.kohya_folders import concept_folders
 
 
 def check(path: Path, as_json: bool) -> int:
@@ -61,7 +68,7 @@ def check(path: Path, as_json: bool) -> int:
 
 def _concept_folders(path: Path) -> list[Path]:
     """Returns `path` itself if it holds pictures, else its visible sub-folders, else itself."""
-    if _has_candidates(path):
+    if _has_candidates(path) or path in concept_folders(path):
         return [path]
     below = sorted(
         entry
@@ -101,16 +108,19 @@ def _as_json(path: Path, folders: list[Folder], usable: bool, error: str | None)
             {
                 "name": _name(folder),
                 "path": str(folder.path),
-                "noun": concept_noun(_name(folder)),
+                "noun": _noun(folder),
                 "usable": folder.usable,
                 "pictures": [
                     {
-                        "file": picture.path.name,
+                        "file": picture.path.relative_to(folder.path).as_posix(),
                         "width": picture.width,
                         "height": picture.height,
                         "sha256": picture.sha256,
+                        "prompts": _prompts(folder, annotation),
+                        "mask": annotation.mask and annotation.mask.path.name,
+                        "repeats": annotation.repeats,
                     }
-                    for picture in folder.pictures
+                    for picture, annotation in zip(folder.pictures, folder.annotations, strict=True)
                 ],
                 "skipped": [{"name": name, "reason": reason} for name, reason in folder.skipped],
                 "errors": list(folder.errors),
@@ -138,6 +148,7 @@ def _print_report(folders: list[Folder]) -> None:
         # A reason with advice is among the warnings already.
         skipped = [f"{name}: {reason}" for name, reason in folder.skipped if ";" not in reason]
         _print_lines(console, _name(folder), "skipped", "dim", skipped)
+        _print_lines(console, _name(folder), "beside", "dim", _beside(folder))
     num_usable = sum(folder.usable for folder in folders)
     num_pictures = sum(len(folder.pictures) for folder in folders)
     concepts = "concept" if len(folders) == 1 else "concepts"
@@ -151,9 +162,40 @@ def _row(folder: Folder) -> tuple[str, str, str, str, str]:
     if folder.usable and folder.warnings:
         state = f"ok, {len(folder.warnings)} warning{'s' if len(folder.warnings) > 1 else ''}"
     name = _name(folder)
-    noun = concept_noun(name) or "? (give --noun)"
+    noun = _noun(folder) or "? (give --noun)"
     size = " to ".join(dict.fromkeys(sizes)) or "-"
     return printable(name), noun, str(len(folder.pictures)), size, state
+
+
+def _noun(folder: Folder) -> str | None:
+    kohya = concept_folders(folder.path).get(folder.path)
+    return kohya.noun if kohya else concept_noun(_name(folder))
+
+
+def _prompts(folder: Folder, annotation: Annotation) -> list[str]:
+    """A picture's captions as training reads them."""
+    kohya = concept_folders(folder.path).get(folder.path)
+    concept = Concept(
+        images=folder.path,
+        noun=_noun(folder) or TRIGGER,
+        identifier=kohya.identifier if kohya else "<krk1>",
+    )
+    return [
+        template.replace("{}", TRIGGER)
+        for template in caption_templates(annotation.captions, concept)
+    ]
+
+
+def _beside(folder: Folder) -> list[str]:
+    """A line for each picture that has captions, a mask or repeats."""
+    lines: list[str] = []
+    for picture, own in zip(folder.pictures, folder.annotations, strict=True):
+        known = [f"mask {printable(own.mask.path.name)}"] if own.mask else []
+        known += [f"{own.repeats} repeats"] if own.repeats > 1 else []
+        known += [f'"{printable(prompt)}"' for prompt in _prompts(folder, own)]
+        name = printable(picture.path.relative_to(folder.path).as_posix())
+        lines += [f"{name}: {', '.join(known)}"] if known else []
+    return lines
 
 
 def _print_lines(

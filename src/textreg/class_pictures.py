@@ -20,7 +20,7 @@ from PIL import Image
 from textreg.backbone import Backbone
 from textreg.checkpoint import publish
 from textreg.concept import inspect_folder, read_picture
-from textreg.config import ClassImages, Concept, Run
+from textreg.config import ClassImages, Concept, Images, Run
 from textreg.errors import UserError
 from textreg.prompts import read_prompt_file, templates
 from textreg.randomness import generator
@@ -92,12 +92,14 @@ def adopt(run: Run, concept: Concept, folder: Path) -> None:
         UserError: a picture is not usable, a prompt is missing, or one has changed since.
     """
     source = source_folder(run, concept)
-    found = inspect_folder(source)
+    found = inspect_folder(source, settings=Images(captions=False, masks="off"))
     if found.errors:
         raise UserError(f"{source}, pictures of the class: {found.errors[0]}")
     paths = [picture.path for picture in found.pictures]
     own = [
-        ClassPicture(name=picture.path.name, sha256=picture.sha256, prompt=prompt)
+        ClassPicture(
+            name=picture.path.relative_to(source).as_posix(), sha256=picture.sha256, prompt=prompt
+        )
         for picture, prompt in zip(
             found.pictures, _captions(run.class_images, concept, paths), strict=True
         )

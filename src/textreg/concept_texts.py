@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from textreg.backbone import Backbone, fresh_tokenizer
-from textreg.config import Concept
+from textreg.config import Concept, Images
 from textreg.errors import UserError
+from textreg.instance_prompts import InstancePrompts
 from textreg.method.identifier import add_identifier
 from textreg.method.text_features import TextFeatures, Tokens, tokenize
 from textreg.method.token_gate import EditedTokens, token_gate
@@ -29,10 +30,16 @@ class ConceptTexts:
     tokenizer: Any
     identifier_id: int
     backbone: Backbone
+    instance: InstancePrompts
 
     @classmethod
     def of(
-        cls, concept: Concept, backbone: Backbone, *, noun_in_prompts: bool = True
+        cls,
+        concept: Concept,
+        backbone: Backbone,
+        *,
+        noun_in_prompts: bool = True,
+        instance: InstancePrompts | None = None,
     ) -> ConceptTexts:
         """Add the concept's identifier to a tokenizer of its own.
 
@@ -50,6 +57,7 @@ class ConceptTexts:
             tokenizer=tokenizer,
             identifier_id=identifier_id,
             backbone=backbone,
+            instance=instance or InstancePrompts.of(concept, Images()),
         )
 
     def fill(self, templates: Sequence[str]) -> list[str]:

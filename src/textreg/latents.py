@@ -9,11 +9,15 @@ from PIL import Image
 from torch import Tensor
 
 from textreg.backbone import Backbone
-from textreg.concept import Folder, training_view
+from textreg.buckets import bucket
+from textreg.concept import Folder
 from textreg.config import Concept, Images, Run
 from textreg.errors import UserError
+from textreg.instance_prompts import PictureChoice
+from textreg.masks import unchanged_mask
 from textreg.pictures import Picture, read_checked
 from textreg.randomness import Draws
+from textreg.views import Cut, mask_view, training_view
 
 _BRIGHTNESS, _CONTRAST = 0.2, 0.1
 
@@ -31,6 +35,9 @@ class Latents:
         backbone: Backbone,
         settings: Images,
         key: tuple[int | str, ...],
+        *,
+        masks: Sequence[Image.Image | None] | None = None,
+        repeats: Sequence[int] = (),
     ):
         self._pictures, self._backbone = pictures, backbone
         self._settings, self._key = settings, key
@@ -40,15 +47,33 @@ class Latents:
                 f"--resolution {self._resolution}: this base needs a multiple of "
                 f"{backbone.factor * 8}"
             )
+        self._masks = masks or [None] * len(pictures)
+        step = backbone.factor * 8
+        self.choice = PictureChoice(
+            [
+                bucket(*picture.size, self._resolution, step)
+                if settings.buckets
+                else (self._resolution, self._resolution)
+                for picture in pictures
+            ],
+            repeats,
+        )
         self._moments: dict[tuple[int, int], Tensor] = {}
 
-    def picture(self, draws: Draws) -> int:
-        """Which picture `sample` takes for these draws."""
-        return draws.index("picture", len(self._pictures))
+    def samples(self, draws: Sequence[Draws]) -> list[tuple[Tensor, Tensor | None]]:
+        """The samples of one micro-batch, all of one shape.
 
-    def sample(self, draws: Draws) -> Tensor:
-        """A latent x_0 [channels, height, width] of a random picture and view."""
-        picture = self.picture(draws)
+        Returns:
+            A latent x_0 [channels, height, width] of a random picture and view, and how much each
+            of its pixels counts, [1, height, width] in 0..1; none: all alike.
+        """
+        pictures = self.choice.pictures(draws)
+        return [
+            (self._latent(picture, d), self._counts(picture, d))
+            for picture, d in zip(pictures, draws, strict=True)
+        ]
+
+    def _latent(self, picture: int, draws: Draws) -> Tensor:
         views = self._settings.views
         if views is None:
             moments = self._encode(picture, draws)
@@ -61,9 +86,36 @@ class Latents:
 
     def _view(self, picture: int, view: int) -> Tensor:
         if (picture, view) not in self._moments:
-            draws = Draws(*self._key, "view", picture, view)
-            self._moments[picture, view] = self._encode(picture, draws, view % 2 == 1)
+            self._moments[picture, view] = self._encode(picture, *self._of_view(picture, view))
         return self._moments[picture, view]
+
+    def _of_view(self, picture: int, view: int) -> tuple[Draws, bool]:
+        """The random numbers of a kept view, and whether it is the mirrored one."""
+        return Draws(*self._key, "view", picture, view), view % 2 == 1
+
+    def _counts(self, picture: int, draws: Draws) -> Tensor | None:
+        """How much each latent pixel of the same view counts."""
+        mask = self._masks[picture]
+        if mask is None:
+            return None
+        flip: bool | None = None
+        if self._settings.views is not None:
+            view = draws.index("view", self._settings.views)
+            draws, flip = self._of_view(picture, view)
+        return mask_view(mask, self._cut(picture, draws, flip), self._backbone.factor)
+
+    def _cut(self, picture: int, draws: Draws, flip: bool | None) -> Cut:
+        settings = self._settings
+        if flip is None:
+            flip = draws.uniform("flip") < 0.5
+        width, height = self.choice.shapes[picture]
+        return Cut(
+            width=width,
+            height=height,
+            center_crop=settings.center_crop,
+            position=(draws.uniform("crop x"), draws.uniform("crop y")),
+            flip=flip and settings.flip,
+        )
 
     @torch.no_grad()
     def _encode(self, picture: int, draws: Draws, flip: bool | None = None) -> Tensor:
@@ -72,19 +124,13 @@ class Latents:
         Raises:
             UserError: the VAE gives numbers that are not finite for this picture.
         """
-        settings = self._settings
-        if flip is None:
-            flip = draws.uniform("flip") < 0.5
         jitter = [2 * draws.uniform(name) - 1 for name in ("brightness", "contrast")]
-        amount = (_BRIGHTNESS, _CONTRAST) if settings.jitter else (0.0, 0.0)
+        amount = (_BRIGHTNESS, _CONTRAST) if self._settings.jitter else (0.0, 0.0)
         view = training_view(
             self._pictures[picture],
-            resolution=self._resolution,
-            center_crop=settings.center_crop,
-            flip=flip and settings.flip,
+            self._cut(picture, draws, flip),
             brightness=1 + amount[0] * jitter[0],
             contrast=1 + amount[1] * jitter[1],
-            crop_position=(draws.uniform("crop x"), draws.uniform("crop y")),
         )
         vae = self._backbone.vae
         moments = vae.encode(view[None].to(vae.device, vae.dtype)).latent_dist.parameters[0]
@@ -100,7 +146,17 @@ def latents_of(run: Run, concept: Concept, folder: Folder, backbone: Backbone) -
         UserError: one of them has changed since it was checked.
     """
     images = [_unchanged(picture) for picture in folder.pictures]
-    return Latents(images, backbone, run.images, (run.seed, concept.name))
+    return Latents(
+        images,
+        backbone,
+        run.images,
+        (run.seed, concept.name),
+        masks=[
+            a.mask and unchanged_mask(a.mask, p)
+            for a, p in zip(folder.annotations, folder.pictures, strict=True)
+        ],
+        repeats=[a.repeats for a in folder.annotations],
+    )
 
 
 def _unchanged(picture: Picture) -> Image.Image:

@@ -123,6 +123,13 @@ def _train_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--config", type=Path, metavar="FILE", help="YAML with any setting of a run")
     verb.add_argument("--out", type=Path, metavar="DIR", help="the run's folder")
     verb.add_argument(
+        "--prompts-file",
+        "--prompts_file",
+        type=Path,
+        metavar="FILE",
+        help="instance prompts, one a line, [trigger] where the concept's words go",
+    )
+    verb.add_argument(
         "--track", choices=TRACKERS, help="send losses and drift to a tracker as well"
     )
     verb.add_argument(

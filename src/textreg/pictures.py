@@ -106,13 +106,24 @@ def read_checked(path: Path) -> tuple[Picture, Image.Image]:
     Raises:
         PictureError: As for `read_picture`.
     """
+    picture, image, _ = read_with_alpha(path)
+    return picture, image
+
+
+def read_with_alpha(path: Path) -> tuple[Picture, Image.Image, Image.Image | None]:
+    """Reads a picture as `read_checked` does, with its transparency (mode L) if it has any.
+
+    Raises:
+        PictureError: As for `read_picture`.
+    """
     try:
         data = _read_file(path)
-        image = _decode(read_container(data))
+        image, alpha = _decode(read_container(data))
     except ContainerError as error:
         raise PictureError(f"{printable(path.name)}: {error}") from error
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(path=path, sha256=digest, width=image.width, height=image.height), image
+    picture = Picture(path=path, sha256=digest, width=image.width, height=image.height)
+    return picture, image, alpha
 
 
 def _read_file(path: Path) -> bytes:
@@ -129,8 +140,11 @@ def _read_file(path: Path) -> bytes:
         raise ContainerError(f"cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _decode(container: Container) -> Image.Image:
-    """Turns a container into an upright RGB picture; sizes are checked before any decoder runs."""
+def _decode(container: Container) -> tuple[Image.Image, Image.Image | None]:
+    """Turns a container into an upright RGB picture and its transparency.
+
+    Sizes are checked before any decoder runs.
+    """
     _check_size(container.width, container.height)
     if container.icc and len(container.icc) > MAX_PROFILE_BYTES:
         raise ContainerError(
@@ -139,8 +153,13 @@ def _decode(container: Container) -> Image.Image:
     image = _pixels(container, container.payload)
     if container.probe and _pixels(container, container.probe).tobytes() != image.tobytes():
         raise ContainerError("the picture data ends early; copy or download it again")
-    image = _to_rgb(image, container.icc)
+    image, alpha = _to_rgb(image, container.icc)
     turn = _TURNS.get(_orientation(container.exif))
+    image = _turned(image, turn)
+    return image, None if alpha is None else _turned(alpha, turn)
+
+
+def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     # Either way a plain picture, no file object; what it remembers of its file must not act twice.
     image = image.copy() if turn is None else image.transpose(turn)
     image.info = {}
@@ -194,8 +213,11 @@ def _orientation(exif: bytes | None) -> int:
     return 1
 
 
-def _to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """Converts any decoded mode to RGB: colours to sRGB, then transparency onto the background."""
+def _to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, Image.Image | None]:
+    """Converts any decoded mode to RGB: colours to sRGB, then transparency onto the background.
+
+    Returns the transparency as well, None of an opaque picture.
+    """
     alpha = None
     if image.mode == "I;16":
         samples = np.asarray(image)
@@ -215,8 +237,8 @@ def _to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
         image = image.convert("RGB")
     image = _to_srgb(image, icc)
     if alpha is None or alpha.getextrema() == (255, 255):
-        return image
-    return Image.composite(image, Image.new("RGB", image.size, BACKGROUND), alpha)
+        return image, None
+    return Image.composite(image, Image.new("RGB", image.size, BACKGROUND), alpha), alpha
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:

@@ -65,15 +65,32 @@ def read_prompt_file(path: Path) -> list[str]:
             prompt; names the line.
     """
     data = read_regular(path, most=_MOST_PROMPTS)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        if "\0" in line:
-            raise UserError(f"{path}, line {number}: contains a NUL byte")
-    prompts = [line.strip() for line in text.splitlines() if line.strip()]
-    if not prompts:
+    if not (prompts := decoded_lines(str(path), data)):
         raise UserError(f"{path}: no prompt in it; write one a line")
     return prompts
+
+
+def decoded_lines(name: str, data: bytes) -> list[str]:
+    """The lines of a text that are not blank, stripped.
+
+    Raises:
+        UserError: it is not UTF-8 or holds a NUL byte; names the line.
+    """
+    text = decoded(name, data)
+    for number, line in enumerate(text.splitlines(), 1):
+        if "\0" in line:
+            raise UserError(f"{name}, line {number}: contains a NUL byte")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def decoded(name: str, data: bytes) -> str:
+    """A text from its bytes, which may begin with a byte order mark.
+
+    Raises:
+        UserError: it is not UTF-8; names the line.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(f"{name}, line {line}: not UTF-8; save the file as UTF-8") from None

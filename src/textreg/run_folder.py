@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from textreg.checkpoint import publish
-from textreg.config import Run, plain
+from textreg.config import Run, plain, without_later
 from textreg.errors import UserError
 from textreg.regular_file import read_regular
 from textreg.run_lock import LOCK_FILE, locked
@@ -158,7 +158,7 @@ class RunFolder:
 
     def _differences(self, pictures: dict[str, list[str]] | None = None) -> list[str]:
         record = read_record(self.path)
-        there, here = _flat(record.get("run", {})), _flat(plain(self.run))
+        there, here = (_flat(without_later(Run, r)) for r in (record["run"], plain(self.run)))
         keys = _identity_keys(self.run)
         lines = [
             f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
@@ -166,7 +166,7 @@ class RunFolder:
             if there.get(key) != here.get(key)
             and key.split(".")[0] in keys
             # The same pictures may be named by another path; their hashes are compared below.
-            and not key.endswith(".images")
+            and not key.endswith((".images", ".masks"))
         ]
         if pictures is not None and record.get("pictures") != pictures and not lines:
             lines.append("the pictures have changed since")

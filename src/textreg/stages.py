@@ -18,12 +18,12 @@ from textreg.batch import Batch
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Inversion, Run, Tuning
 from textreg.errors import UserError
+from textreg.instance_prompts import instance_rows
 from textreg.method.identifier import initial_vector, pull_norm
 from textreg.method.text_features import TextFeatures, Tokens
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Penalty, Prior
-from textreg.prompts import instance_templates
-from textreg.randomness import Draws, drawn, generator
+from textreg.randomness import Draws, generator
 
 
 class Stage(Protocol):
@@ -92,7 +92,7 @@ class InversionStage:
         self.settings = run.inversion
         self._texts, self._ratio = texts, run.mask.ratio
         self._pull = run.inversion.norm_pull
-        self._pools: list[Tokens] = [t.tokens(t.fill(instance_templates(t.concept))) for t in texts]
+        self._pools: list[Tokens] = [t.tokens(t.fill(t.instance.templates)) for t in texts]
         first = torch.stack([_first_vector(run, t) for t in texts])
         backbone = texts[0].backbone
         self._widths = [table.shape[1] for table in backbone.word_tables]
@@ -109,7 +109,7 @@ class InversionStage:
         for texts, pool, vector, samples in zip(
             self._texts, self._pools, self.vectors, draws, strict=True
         ):
-            rows = torch.tensor([d.index("template", len(pool.ids)) for d in samples])
+            rows = torch.tensor(texts.instance.rows(samples))
             masked = torch.tensor([d.uniform("mask") < self._ratio for d in samples])
             given = vector.expand(len(rows), -1)
             chosen.append(texts.backbone.encode(pool.rows(rows), given, masked))
@@ -159,14 +159,15 @@ class TuningStage:
         self._edit = projections.edit
         names = [t.concept.name for t in texts]
         self._edit.initialise([generator(run.seed, name, "edit") for name in names])
+        self._prompts = [t.instance for t in texts]
         states = (False, True) if self._ratio else (False,)
         self._pools = [
             TextFeatures.stack(
-                [t.encoded(t.fill(instance_templates(t.concept)), v, masked=m) for m in states], 1
+                [t.encoded(t.fill(t.instance.templates), v, masked=m) for m in states], 1
             )
             for t, v in zip(texts, vectors, strict=True)
         ]
-        gates = [t.gate(t.fill(instance_templates(t.concept)), prior.edited_tokens) for t in texts]
+        gates = [t.gate(t.fill(t.instance.templates), prior.edited_tokens) for t in texts]
         self._gates = [gate.to(vectors.device) for gate in gates if gate is not None]
         self._prior = prior
         self._prior.setup(texts, vectors, projections)
@@ -180,17 +181,17 @@ class TuningStage:
         chosen = [
             TextFeatures.stack(
                 [
-                    pool[d.index("template", len(pool)), int(d.uniform("mask") < self._ratio)]
-                    for d in samples
+                    pool[row, int(d.uniform("mask") < self._ratio)]
+                    for row, d in zip(own.rows(samples), samples, strict=True)
                 ]
             )
-            for pool, samples in zip(self._pools, draws, strict=True)
+            for pool, own, samples in zip(self._pools, self._prompts, draws, strict=True)
         ]
         return TextFeatures.stack(chosen)
 
     def gate(self, draws: Sequence[Sequence[Draws]]) -> Tensor | None:
         """The gate of the same templates, if the prior has one."""
-        return drawn(self._gates, draws, "template") if self._gates else None
+        return instance_rows(self._gates, self._prompts, draws) if self._gates else None
 
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
         """The prior's samples."""

@@ -17,8 +17,8 @@ from textreg.concept import Folder, inspect_folder
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.errors import UserError
+from textreg.instance_prompts import InstancePrompts
 from textreg.priors import prior_of
-from textreg.prompts import instance_templates
 from textreg.quarantine import failure
 from textreg.run_folder import RunFolder
 from textreg.settings import require_steps
@@ -36,7 +36,10 @@ def check_pictures(run: Run) -> list[Folder]:
     """
     require_steps(run)
     prior_of(run)
-    folders = [inspect_folder(concept.images) for concept in run.concepts]
+    folders = [
+        inspect_folder(concept.images, settings=run.images, masks=concept.masks)
+        for concept in run.concepts
+    ]
     for folder in folders:
         if folder.errors:
             first, *others = folder.errors
@@ -81,9 +84,7 @@ def trainings(
     """
     folders = check_pictures(run)
     place = RunFolder(run)
-    hashes = {
-        c.name: [p.sha256 for p in f.pictures] for c, f in zip(run.concepts, folders, strict=True)
-    }
+    hashes = content_hashes(run, folders)
     with place.held(hashes, take_over=take_over):
         backbone = backbone or load(
             run.base, revision=run.revision, device=run.device, dtype=run.dtype
@@ -101,7 +102,7 @@ def trainings(
                     run.concepts[wave.first : wave.end],
                 )
                 if not place.begun:
-                    _refuse_later(run, backbone, waves[number:])
+                    _refuse_later(run, backbone, folders, waves[number:])
                 place.claim(hashes, digest, {"batch_concepts": size})
                 if len(waves) > 1:
                     names = ", ".join(c.name for c in training.concepts)
@@ -118,15 +119,34 @@ def trainings(
             raise failure(lost)
 
 
-def _refuse_later(run: Run, backbone: Backbone, waves: Sequence[Wave]) -> None:
+def _refuse_later(
+    run: Run, backbone: Backbone, folders: Sequence[Folder], waves: Sequence[Wave]
+) -> None:
     """Refuse now what a later wave could not begin with."""
     with_noun = not run.inversion.initialise_with_noun
     for wave in waves:
-        concepts = run.concepts[wave.first : wave.end]
-        texts = [ConceptTexts.of(c, backbone, noun_in_prompts=with_noun) for c in concepts]
+        own = slice(wave.first, wave.end)
+        texts = [
+            ConceptTexts.of(
+                c,
+                backbone,
+                noun_in_prompts=with_noun,
+                instance=InstancePrompts.of(c, run.images, folder.annotations),
+            )
+            for c, folder in zip(run.concepts[own], folders[own], strict=True)
+        ]
         for t in texts:
-            t.tokens(t.fill(instance_templates(t.concept)))
+            t.tokens(t.fill(t.instance.templates))
         prior_of(run).check(texts)
+
+
+def content_hashes(run: Run, folders: Sequence[Folder]) -> dict[str, list[str]]:
+    """What the run's record keeps of the pictures, and of what lies beside them."""
+    return {
+        key: hashes
+        for concept, folder in zip(run.concepts, folders, strict=True)
+        for key, hashes in folder.record(concept.name).items()
+    }
 
 
 def _train(

@@ -12,6 +12,8 @@ from textreg.concept import concept_noun
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.interrupt import STOPPED, stop_flag
+from textreg.kohya_folders import KohyaName, concept_folders
+from textreg.prompts import read_prompt_file
 from textreg.run_folder import RunFolder
 from textreg.settings import build_run
 
@@ -19,6 +21,8 @@ from textreg.settings import build_run
 def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     """Train, or go on training; returns the exit code."""
     flags["concepts"] = concepts_of(arguments)
+    if arguments.prompts_file is not None:
+        flags["images.templates"] = tuple(read_prompt_file(arguments.prompts_file))
     if arguments.out is not None:
         flags["out"] = arguments.out
     place = Path("runs") / "-".join(c["images"].name for c in flags["concepts"])
@@ -35,20 +39,24 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     Raises:
         UserError: no noun is known for a folder, or one identifier for several concepts.
     """
-    several = len(arguments.images) > 1
-    named = arguments.identifier is not None
+    folders: list[tuple[Path, KohyaName | None]] = []
+    for images in arguments.images:
+        images = images.resolve() if images.name in ("", "..") else images
+        folders += concept_folders(images).items() or [(images, None)]
+    several, named = len(folders) > 1, arguments.identifier is not None
     if several and named:
         raise UserError("--identifier names one word, but there are several concepts: leave it out")
     concepts: list[dict[str, Any]] = []
-    for number, images in enumerate(arguments.images, 1):
-        images = images.resolve() if images.name in ("", "..") else images
+    for number, (images, kohya) in enumerate(folders, 1):
+        own = kohya.noun if kohya else concept_noun(images.name)
         # An empty word, as from a variable that is not set, is not "none given".
-        noun = concept_noun(images.name) if arguments.noun is None else arguments.noun.strip()
+        noun = own if arguments.noun is None else arguments.noun.strip()
         if not noun:
             raise UserError(f"{images}: no class noun; say what it shows with --noun, like cat")
         concept: dict[str, Any] = {"images": images, "noun": noun}
-        if several or named:
-            concept["identifier"] = arguments.identifier if named else f"<krk{number}>"
+        if several or named or kohya:
+            word = kohya.identifier if kohya else f"<krk{number}>"
+            concept["identifier"] = arguments.identifier if named else word
         if arguments.property:
             concept["learnable_property"] = arguments.property
         concepts.append(concept)

@@ -19,7 +19,7 @@ from textreg.config import Run
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder
 from textreg.settings import build_run
-from textreg.trainer import check_pictures
+from textreg.trainer import check_pictures, content_hashes
 
 SHARES = (0.125, 0.25, 0.5)
 """Where, in shares of stage 2, a curve has its points before the last."""
@@ -140,13 +140,13 @@ def refuse_other_runs(runs: Sequence[Run]) -> None:
     Raises:
         UserError: names the folder and what differs.
     """
-    seen: dict[Path, list[str]] = {}
+    seen: dict[Path, dict[str, list[str]]] = {}
     for run in {run.out: run for run in runs}.values():
         (concept,) = run.concepts
         if concept.images not in seen:
             alone = replace(run, prior="none", inversion=replace(run.inversion, steps=1))
-            seen[concept.images] = [p.sha256 for p in check_pictures(alone)[0].pictures]
-        RunFolder(run).refuse_another({concept.name: seen[concept.images]})
+            seen[concept.images] = content_hashes(alone, check_pictures(alone))
+        RunFolder(run).refuse_another(seen[concept.images])
 
 
 def by_place(cells: Sequence[Cell]) -> Iterator[tuple[str, int, list[Cell]]]:

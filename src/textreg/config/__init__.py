@@ -1,6 +1,7 @@
 """A run as one typed, frozen value; sections belong to what they configure. Imports no torch."""
 
-from textreg.config.pictures import Concept, Images, Property
+from textreg.config.later import without_later
+from textreg.config.pictures import Concept, Images, Masks, Property
 from textreg.config.priors import (
     ClassImages,
     Context,
@@ -25,6 +26,7 @@ __all__ = [
     "Images",
     "Inversion",
     "Mask",
+    "Masks",
     "Optimizer",
     "OutputPreservation",
     "Property",
@@ -34,4 +36,5 @@ __all__ = [
     "Tuning",
     "WeightDecay",
     "plain",
+    "without_later",
 ]

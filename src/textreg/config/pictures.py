@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from textreg.config.later import LATER
+
 Property = Literal["object", "style"]
+Masks = Literal["beside", "alpha", "off"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +24,8 @@ class Concept:
     """The new word, lower case; prompts say "<krk1> cat"."""
     learnable_property: Property = "object"
     """Whether the pictures show an object or a style."""
+    masks: Path | None = field(default=None, metadata=LATER)
+    """Folder with masks of the pictures' names; none: NAME-masklabel.png beside NAME.jpg."""
 
     @property
     def name(self) -> str:
@@ -47,3 +52,11 @@ class Images:
     """Colour jitter: brightness .2, contrast .1."""
     views: int | None = 8
     """Views a picture, each encoded once and kept; none: a fresh view each step."""
+    buckets: bool = field(default=False, metadata=LATER)
+    """Keep each picture's shape: the nearest aspect bucket in place of the square."""
+    masks: Masks = field(default="beside", metadata=LATER)
+    """"beside", in files of their own; "alpha", the pictures' transparency; "off"."""
+    captions: bool = field(default=True, metadata=LATER)
+    """Use captions beside the pictures and in metadata.jsonl as their prompts."""
+    templates: tuple[str, ...] = field(default=(), metadata=LATER)
+    """Your own instance prompts, [trigger] where the concept's words go; empty: the package's."""

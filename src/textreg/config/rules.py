@@ -59,6 +59,8 @@ def problems(run: Run) -> list[str]:
     for template in run.textreg.class_prompts:
         if template.count("{}") != 1:
             found.append(f"textreg.class_prompts: {template!r} must contain {{}} exactly once")
+    if any(not template.strip() for template in run.images.templates):
+        found.append("images.templates: one is empty; write prompts with [trigger] in them")
     return found + _concept_problems(run.concepts)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from textreg.config.later import without_later
 from textreg.config.pictures import Concept, Images
 from textreg.config.priors import (
     ClassImages,
@@ -72,9 +73,12 @@ class Run:
 
         Of a concept's folder the name alone: wherever it lies, it gives the same random streams.
         """
-        data = {key: value for key, value in plain(self).items() if key not in _NOT_IDENTITY}
+        data = without_later(Run, plain(self))
+        data = {key: value for key, value in data.items() if key not in _NOT_IDENTITY}
         for concept, given in zip(data["concepts"], self.concepts, strict=True):
             concept["images"] = given.name
+            if given.masks is not None:
+                concept["masks"] = given.masks.name
         return data
 
     @property

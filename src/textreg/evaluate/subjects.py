@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from textreg.adapter.diffusers_files import EMBEDDING_FILE, GATED_LORA_FILE, LORA_FILE
 from textreg.concept import Picture, inspect_folder
-from textreg.config import Concept, Run
+from textreg.config import Concept, Images, Run
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder, read_record
 from textreg.settings import run_from
@@ -78,19 +78,21 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
         if missing:
             raise UserError(f"{place}: this run is not finished, it has no {missing[0]} yet")
         wanted = record.get("pictures", {}).get(concept.name, [])
-        photos = _photos(concept, wanted, images)
+        photos = _photos(concept, run.images, wanted, images)
         subjects.append(Subject(run=run, concept=concept, folder=place, photos=photos))
     return subjects
 
 
-def _photos(concept: Concept, wanted: Sequence[str], images: Path | None) -> tuple[Picture, ...]:
+def _photos(
+    concept: Concept, settings: Images, wanted: Sequence[str], images: Path | None
+) -> tuple[Picture, ...]:
     place = images or concept.images
     hint = "name their folder with --images"
     if not place.is_dir():
         raise UserError(
             f"{place}: the photos that {concept.name} was learned from are gone; {hint}"
         )
-    found = inspect_folder(place)
+    found = inspect_folder(place, settings=replace(settings, masks="off"))
     if found.errors:
         raise UserError(f"{place}: {found.errors[0]}")
     if wanted and sorted(p.sha256 for p in found.pictures) != sorted(wanted):

@@ -24,6 +24,9 @@ _DEFAULTS: dict[str, Any] = {
     "images.resolution": 512,
     "images.center_crop": False,
     "images.views": None,
+    # The original reads nothing that lies beside the pictures.
+    "images.captions": False,
+    "images.masks": "off",
     "optimizer.batch_size": 4,
     "tuning.rank": 4,
     "tuning.learning_rate": 1e-4,

@@ -44,11 +44,23 @@ def predicted_noise(
     return a_t.sqrt() * prediction + (1 - a_t).sqrt() * x_t
 
 
-def loss_per_concept(prediction: Tensor, wanted: Tensor, concepts: int) -> Tensor:
+def loss_per_concept(
+    prediction: Tensor, wanted: Tensor, concepts: int, counts: Tensor | None = None
+) -> Tensor:
     """Mean squared error of each concept's own samples, [concepts], in float32 or wider.
 
     The training loss is its *sum*: a mean would divide every concept's gradient by their number.
+
+    Args:
+        prediction: [batch, channels, height, width], the concepts' samples one after the other.
+        wanted: same shape.
+        concepts: how many.
+        counts: how much each pixel counts, [batch, 1, height, width]; each sample's mean is then
+            over its own area, and one where nothing counts adds 0. None, and exactly so ones: all.
     """
     wide = torch.promote_types(prediction.dtype, torch.float32)
     error = (prediction.to(wide) - wanted.to(wide)).square()
+    if counts is not None:
+        area = counts.to(wide).mean((1, 2, 3), keepdim=True)
+        error = error * torch.where(area > 0, counts.to(wide) / area, 0)
     return error.unflatten(0, (concepts, -1)).flatten(1).mean(1)

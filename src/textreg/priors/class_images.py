@@ -45,7 +45,7 @@ class ClassImages(Prior):
         """Read the pictures, and encode their prompts."""
         self._backbone = texts[0].backbone
         # There are so many pictures that one view of each will do.
-        views = replace(self._run.images, views=1, flip=False, jitter=False)
+        views = replace(self._run.images, views=1, flip=False, jitter=False, buckets=False)
         self._latents: list[Latents] = []
         self._features: list[TextFeatures] = []
         self._prompts: list[list[int]] = []
@@ -61,7 +61,9 @@ class ClassImages(Prior):
         """A class picture, with noise and timestep of its own, for each of the instance's."""
         own = [[d.within("class images") for d in samples] for samples in draws]
         features = [
-            TextFeatures.stack([pool[which[latents.picture(d)]] for d in samples])
+            TextFeatures.stack(
+                [pool[which[picture]] for picture in latents.choice.pictures(samples)]
+            )
             for pool, which, latents, samples in zip(
                 self._features, self._prompts, self._latents, own, strict=True
             )

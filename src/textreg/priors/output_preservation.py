@@ -14,7 +14,6 @@ from textreg.config import Run
 from textreg.method.text_features import TextFeatures
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Prior
-from textreg.prompts import instance_templates
 from textreg.randomness import Draws
 
 
@@ -29,23 +28,24 @@ class OutputPreservation(Prior):
     ) -> None:
         """Encode the instance templates with the noun alone."""
         self._backbone = texts[0].backbone
+        self._prompts = [t.instance for t in texts]
         self._pools = [
-            t.encoded(
-                [p.replace("{}", t.concept.noun) for p in instance_templates(t.concept)], None
-            )
+            t.encoded([p.replace("{}", t.concept.noun) for p in t.instance.templates], None)
             for t in texts
         ]
 
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
         """The instance's x_t under the class's words; what is wanted is the base's prediction."""
         # The same stream as the instance's template, so the two prompts differ in the word alone.
-        chosen = [
-            TextFeatures.stack([pool[d.index("template", len(pool))] for d in samples])
-            for pool, samples in zip(self._pools, draws, strict=True)
-        ]
-        features = TextFeatures.stack(chosen)
+        features = TextFeatures.stack(
+            [
+                pool[own.rows(samples)]
+                for pool, own, samples in zip(self._pools, self._prompts, draws, strict=True)
+            ]
+        )
         base = self._backbone.projections
         with torch.no_grad():
             wanted = predict(self._backbone, base, instance.x_t, instance.t, features)
-        own = replace(instance, features=features, wanted=wanted, weight=self._weight)
+        # All of the picture counts, whatever the mask of its subject.
+        own = replace(instance, features=features, wanted=wanted, counts=None, weight=self._weight)
         return {"output_preservation": own}
