@@ -191,6 +191,7 @@ def test_flags_are_frozen() -> None:
                 "--property",
                 "--preset",
                 "--prompts-file",
+                "--prompts_file",
                 "--batch-concepts",
                 "--config",
                 "--out",
