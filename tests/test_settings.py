@@ -56,6 +56,14 @@ def test_a_run_record_is_a_settings_file(tmp_path: Path) -> None:
     assert build_run({}, file=record) == run
 
 
+def test_the_record_that_a_run_leaves_is_a_settings_file(tmp_path: Path) -> None:
+    from textreg.run_folder import RunFolder
+
+    run = build_run(FLAGS | {"out": tmp_path / "run", "tuning.rank": 5})
+    RunFolder(run).claim({}, "the base's hash", {})
+    assert build_run({}, file=run.out / "run.yaml") == run
+
+
 def test_a_base_brings_its_settings(tmp_path: Path) -> None:
     (tmp_path / "textreg.yaml").write_text("tuning: {rank: 4}")
     flags = FLAGS | {"base": str(tmp_path)}

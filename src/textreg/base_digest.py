@@ -12,8 +12,8 @@ _WHOLE = 1 << 26
 _SAMPLE = 4096
 _TEXT = (".json", ".txt")
 _WEIGHTS = ".safetensors"
-_NEVER_READ = (".fp16.", "non_ema")
-"""Variants that lie beside the weights that are loaded."""
+_VARIANTS = (".fp16.", "non_ema")
+"""Of weights; not loaded where others lie beside them."""
 
 
 def base_digest(base: Path) -> str:
@@ -32,11 +32,17 @@ def base_digest(base: Path) -> str:
     """
     total = hashlib.sha256()
     files = [base] if base.is_file() else sorted((*base.glob("*.json"), *base.glob("*/*")))
+    plain = {path.parent for path in files if path.suffix == _WEIGHTS and not _is_variant(path)}
     for path in files:
-        if path.suffix in (*_TEXT, _WEIGHTS) and not any(x in path.name for x in _NEVER_READ):
+        unread = _is_variant(path) and path.parent in plain
+        if path.suffix in (*_TEXT, _WEIGHTS) and not unread:
             name = path.relative_to(base).as_posix() if path != base else ""
             total.update(f"{name}\0".encode() + _file_digest(path))
     return total.hexdigest()
+
+
+def _is_variant(path: Path) -> bool:
+    return any(name in path.name for name in _VARIANTS)
 
 
 def _file_digest(path: Path) -> bytes:

@@ -100,7 +100,7 @@ def _refuse_unknown(section: Any, data: dict[str, Any], origin: Path, path: str 
 def _read(file: Path) -> dict[str, Any]:
     data = read_mapping(file, "must hold keys like 'tuning:' and 'seed:'")
     # A run's own run.yaml is a settings file too.
-    return data["run"] if set(data) == {"run", "pictures"} else data
+    return data["run"] if {"run", "pictures"} <= data.keys() else data
 
 
 def nested(flags: dict[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,17 @@ def test_the_digest_is_of_what_is_loaded_wherever_it_lies(tiny_base: Path, tmp_p
     assert base_digest(copy) != base_digest(tiny_base)
 
 
+def test_a_base_of_half_precision_alone_is_known_by_its_weights(tmp_path: Path) -> None:
+    part = tmp_path / "unet"
+    part.mkdir()
+    seen: set[str] = set()
+    for number in (1.0, 2.0):
+        file = part / "diffusion_pytorch_model.fp16.safetensors"
+        save_file({"w": torch.full((3,), number).half()}, file)
+        seen.add(base_digest(tmp_path))
+    assert len(seen) == 2
+
+
 DAMAGE = {
     "bytes that are no text": b"\xff\xfe\x00",
     "a list": b"[1, 2]",
