@@ -1,8 +1,8 @@
 """A checkpoint that is one .safetensors file, with the keys of the original programs (LDM).
 
 Which family it is stands in its keys; sizes and schedule are the family's (base_configs). diffusers
-renames the denoiser and the VAE, open_clip_keys.py the text encoder. The file's header is checked
-before one tensor is made of it, and nothing but tensors is ever read.
+renames the denoiser and the VAE, text_encoder_keys.py the text encoder. The file's header is
+checked before one tensor is made of it, and nothing but tensors is ever read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from torch import Tensor
 from textreg.adapter.safe_header import pickle_advice, read_header, shown
 from textreg.errors import UserError
 from textreg.families import FAMILIES, other_channels
+from textreg.regular_file import read_regular
 from textreg.text_encoder_keys import from_hugging_face, from_open_clip
+from textreg.yaml_file import MOST_YAML, parse
 
 _MOST_FILE = 1 << 36
 """Bytes; the largest, Stable Diffusion XL in fp32 with a second set of weights, has 20 billion."""
@@ -202,8 +204,8 @@ def _prediction_type(path: Path, metadata: dict[str, str]) -> str | None:
     if said is None and beside.is_file():
         where = beside
         try:
-            content = yaml.safe_load(beside.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            content = parse(read_regular(beside, most=MOST_YAML))
+        except yaml.YAMLError as error:
             raise UserError(f"{beside}: cannot be read as YAML ({error})") from None
         said = _parameterization(content)
     if said is None:
@@ -215,8 +217,9 @@ def _prediction_type(path: Path, metadata: dict[str, str]) -> str | None:
 
 def _parameterization(content: Any) -> str:
     """The original programs' key, at their place or at the top; where it is missing it is noise."""
-    if isinstance(content, dict):
-        for place in (content, (content.get("model") or {}).get("params") or {}):
-            if "parameterization" in place:
-                return str(place["parameterization"])
+    model = content.get("model") if isinstance(content, dict) else None
+    params = model.get("params") if isinstance(model, dict) else None
+    for place in (content, params):
+        if isinstance(place, dict) and "parameterization" in place:
+            return str(place["parameterization"])
     return "epsilon"

@@ -111,6 +111,7 @@ def test_what_the_yaml_beside_it_says_counts(
         ("model: {target: x, params: {parameterization: v}}", "sd2-v"),
         ("model: {target: x, params: {linear_start: 0.1}}", "sd2"),
         ("parameterization: epsilon", "sd2"),
+        ("model: [params]", "sd2"),
     ):
         file.with_suffix(".yaml").write_text(text)
         files = BaseFiles.of(str(file))
