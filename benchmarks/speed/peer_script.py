@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -105,14 +106,12 @@ def _saved_work() -> Generator[None]:
 
     pictures: dict[bytes, Any] = {}
     prompts: dict[bytes, Any] = {}
-    peft.LoraConfig = keys_and_values  # type: ignore[misc]
-    AutoencoderKL.encode = _once(encode, pictures)  # type: ignore[method-assign]
-    CLIPTextModel.forward = _once(read, prompts)  # type: ignore[method-assign]
-    try:
+    with (
+        mock.patch.object(peft, "LoraConfig", keys_and_values),
+        mock.patch.object(AutoencoderKL, "encode", _once(encode, pictures)),
+        mock.patch.object(CLIPTextModel, "forward", _once(read, prompts)),
+    ):
         yield
-    finally:
-        peft.LoraConfig = lora  # type: ignore[misc]
-        AutoencoderKL.encode, CLIPTextModel.forward = encode, read  # type: ignore[method-assign]
 
 
 def _once(method: Callable[..., Any], kept: dict[bytes, Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Kills, full disks and hostile inputs: what docs/reliability.md says, measured.
 
     python benchmarks/torture/torture.py --json docs/reliability.json
-    python benchmarks/torture/torture.py --kills 4 --examples 50 --json /tmp/short.json
+    python benchmarks/torture/torture.py --kills 4 --examples 50 --json short.json
 
 Every process that is killed is one that this program started.
 """

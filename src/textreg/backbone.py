@@ -83,7 +83,7 @@ class Backbone:
     @property
     def factor(self) -> int:
         """Pixels a latent."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.denoiser.pixels
 
     @property
     def resolution(self) -> int:

@@ -104,30 +104,32 @@ def _as_json(path: Path, folders: list[Folder], usable: bool, error: str | None)
         "path": str(path),
         "ok": usable,
         "error": error,
-        "concepts": [
+        "concepts": [_concept_json(folder) for folder in folders],
+    }
+
+
+def _concept_json(folder: Folder) -> dict[str, Any]:
+    concept = _concept(folder)
+    return {
+        "name": _name(folder),
+        "path": str(folder.path),
+        "noun": _noun(folder),
+        "usable": folder.usable,
+        "pictures": [
             {
-                "name": _name(folder),
-                "path": str(folder.path),
-                "noun": _noun(folder),
-                "usable": folder.usable,
-                "pictures": [
-                    {
-                        "file": picture.path.relative_to(folder.path).as_posix(),
-                        "width": picture.width,
-                        "height": picture.height,
-                        "sha256": picture.sha256,
-                        "prompts": _prompts(folder, annotation),
-                        "mask": annotation.mask and annotation.mask.path.name,
-                        "repeats": annotation.repeats,
-                    }
-                    for picture, annotation in zip(folder.pictures, folder.annotations, strict=True)
-                ],
-                "skipped": [{"name": name, "reason": reason} for name, reason in folder.skipped],
-                "errors": list(folder.errors),
-                "warnings": list(folder.warnings),
+                "file": picture.path.relative_to(folder.path).as_posix(),
+                "width": picture.width,
+                "height": picture.height,
+                "sha256": picture.sha256,
+                "prompts": _prompts(concept, annotation),
+                "mask": annotation.mask and annotation.mask.path.name,
+                "repeats": annotation.repeats,
             }
-            for folder in folders
+            for picture, annotation in zip(folder.pictures, folder.annotations, strict=True)
         ],
+        "skipped": [{"name": name, "reason": reason} for name, reason in folder.skipped],
+        "errors": list(folder.errors),
+        "warnings": list(folder.warnings),
     }
 
 
@@ -172,14 +174,18 @@ def _noun(folder: Folder) -> str | None:
     return kohya.noun if kohya else concept_noun(_name(folder))
 
 
-def _prompts(folder: Folder, annotation: Annotation) -> list[str]:
-    """A picture's captions as training reads them."""
+def _concept(folder: Folder) -> Concept:
+    """The concept whose words captions are searched for."""
     kohya = concept_folders(folder.path).get(folder.path)
-    concept = Concept(
+    return Concept(
         images=folder.path,
         noun=_noun(folder) or TRIGGER,
         identifier=kohya.identifier if kohya else "<krk1>",
     )
+
+
+def _prompts(concept: Concept, annotation: Annotation) -> list[str]:
+    """A picture's captions as training reads them."""
     return [
         template.replace("{}", TRIGGER)
         for template in caption_templates(annotation.captions, concept)
@@ -189,10 +195,11 @@ def _prompts(folder: Folder, annotation: Annotation) -> list[str]:
 def _beside(folder: Folder) -> list[str]:
     """A line for each picture that has captions, a mask or repeats."""
     lines: list[str] = []
+    concept = _concept(folder)
     for picture, own in zip(folder.pictures, folder.annotations, strict=True):
         known = [f"mask {printable(own.mask.path.name)}"] if own.mask else []
         known += [f"{own.repeats} repeats"] if own.repeats > 1 else []
-        known += [f'"{printable(prompt)}"' for prompt in _prompts(folder, own)]
+        known += [f'"{printable(prompt)}"' for prompt in _prompts(concept, own)]
         name = printable(picture.path.relative_to(folder.path).as_posix())
         lines += [f"{name}: {', '.join(known)}"] if known else []
     return lines

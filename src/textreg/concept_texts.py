@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from textreg.annotations import Annotation
 from textreg.backbone import Backbone, fresh_tokenizer
-from textreg.config import Concept, Images
+from textreg.config import Concept, Images, Run
 from textreg.errors import UserError
-from textreg.instance_prompts import InstancePrompts
+from textreg.instance_prompts import InstancePrompts, PictureChoice
 from textreg.method.identifier import add_identifier
 from textreg.method.text_features import TextFeatures, Tokens, tokenize
 from textreg.method.token_gate import EditedTokens, token_gate
@@ -58,6 +59,31 @@ class ConceptTexts:
             identifier_id=identifier_id,
             backbone=backbone,
             instance=instance or InstancePrompts.of(concept, Images()),
+        )
+
+    @classmethod
+    def of_run(
+        cls,
+        run: Run,
+        concept: Concept,
+        backbone: Backbone,
+        annotations: Sequence[Annotation] = (),
+        choice: PictureChoice | None = None,
+    ) -> ConceptTexts:
+        """As `of`, with the prompts that a run gives the concept.
+
+        Args:
+            run: the run.
+            concept: one of its concepts.
+            backbone: its base.
+            annotations: of the concept's pictures.
+            choice: draws the pictures; needed to train on captions.
+        """
+        return cls.of(
+            concept,
+            backbone,
+            noun_in_prompts=not run.inversion.initialise_with_noun,
+            instance=InstancePrompts.of(concept, run.images, annotations, choice),
         )
 
     def fill(self, templates: Sequence[str]) -> list[str]:

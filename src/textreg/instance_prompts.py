@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from textreg.annotations import Annotation
 from textreg.captions import caption_templates
 from textreg.config import Concept, Images
+from textreg.method.text_features import TextFeatures
 from textreg.prompts import instance_templates
 from textreg.randomness import Draws
+
+Pool = TypeVar("Pool", Tensor, TextFeatures)
+"""A row a template."""
 
 
 class PictureChoice:
@@ -86,9 +90,9 @@ class InstancePrompts:
 
 
 def instance_rows(
-    pools: Sequence[Tensor], prompts: Sequence[InstancePrompts], draws: Sequence[Sequence[Draws]]
-) -> Tensor:
-    """The row of each sample's template in its concept's pool, [concepts, samples, ...]."""
-    return torch.stack(
-        [pool[own.rows(samples)] for pool, own, samples in zip(pools, prompts, draws, strict=True)]
-    )
+    pools: Sequence[Pool], prompts: Sequence[InstancePrompts], draws: Sequence[Sequence[Draws]]
+) -> list[Pool]:
+    """Of each concept's pool the row of each sample's template, [samples, ...] each."""
+    return [
+        pool[own.rows(samples)] for pool, own, samples in zip(pools, prompts, draws, strict=True)
+    ]

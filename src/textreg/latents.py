@@ -59,6 +59,7 @@ class Latents:
             repeats,
         )
         self._moments: dict[tuple[int, int], Tensor] = {}
+        self._shares: dict[tuple[int, int], Tensor] = {}
 
     def samples(self, draws: Sequence[Draws]) -> list[tuple[Tensor, Tensor | None]]:
         """The samples of one micro-batch, all of one shape.
@@ -98,11 +99,13 @@ class Latents:
         mask = self._masks[picture]
         if mask is None:
             return None
-        flip: bool | None = None
-        if self._settings.views is not None:
-            view = draws.index("view", self._settings.views)
-            draws, flip = self._of_view(picture, view)
-        return mask_view(mask, self._cut(picture, draws, flip), self._backbone.factor)
+        views, factor = self._settings.views, self._backbone.factor
+        if views is None:
+            return mask_view(mask, self._cut(picture, draws, None), factor)
+        key = picture, draws.index("view", views)
+        if key not in self._shares:
+            self._shares[key] = mask_view(mask, self._cut(picture, *self._of_view(*key)), factor)
+        return self._shares[key]
 
     def _cut(self, picture: int, draws: Draws, flip: bool | None) -> Cut:
         settings = self._settings

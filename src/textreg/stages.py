@@ -191,7 +191,9 @@ class TuningStage:
 
     def gate(self, draws: Sequence[Sequence[Draws]]) -> Tensor | None:
         """The gate of the same templates, if the prior has one."""
-        return instance_rows(self._gates, self._prompts, draws) if self._gates else None
+        if not self._gates:
+            return None
+        return torch.stack(instance_rows(self._gates, self._prompts, draws))
 
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
         """The prior's samples."""

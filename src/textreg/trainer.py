@@ -17,7 +17,6 @@ from textreg.concept import Folder, inspect_folder
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.errors import UserError
-from textreg.instance_prompts import InstancePrompts
 from textreg.priors import prior_of
 from textreg.quarantine import failure
 from textreg.run_folder import RunFolder
@@ -123,16 +122,10 @@ def _refuse_later(
     run: Run, backbone: Backbone, folders: Sequence[Folder], waves: Sequence[Wave]
 ) -> None:
     """Refuse now what a later wave could not begin with."""
-    with_noun = not run.inversion.initialise_with_noun
     for wave in waves:
         own = slice(wave.first, wave.end)
         texts = [
-            ConceptTexts.of(
-                c,
-                backbone,
-                noun_in_prompts=with_noun,
-                instance=InstancePrompts.of(c, run.images, folder.annotations),
-            )
+            ConceptTexts.of_run(run, c, backbone, folder.annotations)
             for c, folder in zip(run.concepts[own], folders[own], strict=True)
         ]
         for t in texts:

@@ -18,7 +18,6 @@ from textreg.concept_rows import whole
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
 from textreg.errors import UserError
-from textreg.instance_prompts import InstancePrompts
 from textreg.latents import latents_of
 from textreg.priors import Penalty, prior_of
 from textreg.quarantine import Quarantine, ended, line, undo, weights_are_finite
@@ -44,18 +43,12 @@ class Training:
         self.run, self.backbone = run, backbone
         self.concepts = tuple(run.concepts if concepts is None else concepts)
         """Everybody who began here, in the order of `state`."""
-        with_noun = not run.inversion.initialise_with_noun
         self._latents = [
             latents_of(run, concept, folder, backbone)
             for concept, folder in zip(self.concepts, pictures, strict=True)
         ]
         self._texts = [
-            ConceptTexts.of(
-                c,
-                backbone,
-                noun_in_prompts=with_noun,
-                instance=InstancePrompts.of(c, run.images, folder.annotations, latents.choice),
-            )
+            ConceptTexts.of_run(run, c, backbone, folder.annotations, latents.choice)
             for c, folder, latents in zip(self.concepts, pictures, self._latents, strict=True)
         ]
         self.prior = prior_of(run)

@@ -18,7 +18,7 @@ from textreg.run_folder import RunFolder
 from textreg.stages import InversionStage
 
 _MOST_SAMPLES = 64
-"""Larger batches gain nothing that is known: a sample costs the same from some 16 on."""
+"""A choice: where a larger batch stops to pay has not been measured."""
 _SHARE = 0.6
 """Of the free memory; the rest is for what a step needs for a moment, and for others."""
 

@@ -13,7 +13,7 @@ For the projection P = down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Part = Literal["down", "up", "alpha"]
@@ -122,14 +122,7 @@ KOHYA = KeyForm(
     up=".lora_up.weight",
     underscores=True,
 )
-KOHYA_XL = KeyForm(
-    name="kohya, XL",
-    prefix="lora_unet_",
-    down=".lora_down.weight",
-    up=".lora_up.weight",
-    underscores=True,
-    numbered=True,
-)
+KOHYA_XL = replace(KOHYA, name="kohya, XL", numbered=True)
 PEFT = KeyForm(name="PEFT", prefix="base_model.model.", down=".lora_A.weight", up=".lora_B.weight")
 FORMS = (DIFFUSERS, DIFFUSERS_OLDER, DIFFUSERS_OLDEST, ATTENTION_PROCESSORS, KOHYA, KOHYA_XL, PEFT)
 

@@ -31,9 +31,7 @@ def refuse_unfit_priors(cells: Sequence[Cell], backbone: Callable[[], Backbone],
             run = cell.run
             if shares_class_pictures(run, out):  # not drawn yet
                 run = replace(run, class_images=replace(run.class_images, folder=None))
-            with_noun = not run.inversion.initialise_with_noun
-            texts = ConceptTexts.of(run.concepts[0], backbone(), noun_in_prompts=with_noun)
-            prior_of(run).check([texts])
+            prior_of(run).check([ConceptTexts.of_run(run, run.concepts[0], backbone())])
 
 
 def train_cell(cell: Cell, backbone: Callable[[], Backbone], out: Path, on_step: OnStep) -> bool:

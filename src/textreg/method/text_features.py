@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,20 +56,21 @@ class TextFeatures:
     @staticmethod
     def stack(parts: Sequence[TextFeatures], dim: int = 0) -> TextFeatures:
         """As torch.stack, along a leading dimension."""
-        pooled = [p.pooled for p in parts if p.pooled is not None]
-        return TextFeatures(
-            tokens=torch.stack([p.tokens for p in parts], dim),
-            pooled=torch.stack(pooled, dim) if pooled else None,
-        )
+        return _joined(torch.stack, parts, dim)
 
     @staticmethod
     def cat(parts: Sequence[TextFeatures], dim: int = 0) -> TextFeatures:
         """As torch.cat, along a leading dimension."""
-        pooled = [p.pooled for p in parts if p.pooled is not None]
-        return TextFeatures(
-            tokens=torch.cat([p.tokens for p in parts], dim),
-            pooled=torch.cat(pooled, dim) if pooled else None,
-        )
+        return _joined(torch.cat, parts, dim)
+
+
+def _joined(
+    join: Callable[[list[Tensor], int], Tensor], parts: Sequence[TextFeatures], dim: int
+) -> TextFeatures:
+    pooled = [p.pooled for p in parts if p.pooled is not None]
+    return TextFeatures(
+        tokens=join([p.tokens for p in parts], dim), pooled=join(pooled, dim) if pooled else None
+    )
 
 
 def tokenize(tokenizer: Any, prompts: list[str], identifier_id: int | None, noun: str) -> Tokens:

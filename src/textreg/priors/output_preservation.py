@@ -11,6 +11,7 @@ from torch import Tensor
 from textreg.batch import Batch, predict
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
+from textreg.instance_prompts import instance_rows
 from textreg.method.text_features import TextFeatures
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Prior
@@ -37,12 +38,7 @@ class OutputPreservation(Prior):
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
         """The instance's x_t under the class's words; what is wanted is the base's prediction."""
         # The same stream as the instance's template, so the two prompts differ in the word alone.
-        features = TextFeatures.stack(
-            [
-                pool[own.rows(samples)]
-                for pool, own, samples in zip(self._pools, self._prompts, draws, strict=True)
-            ]
-        )
+        features = TextFeatures.stack(instance_rows(self._pools, self._prompts, draws))
         base = self._backbone.projections
         with torch.no_grad():
             wanted = predict(self._backbone, base, instance.x_t, instance.t, features)

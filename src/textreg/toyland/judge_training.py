@@ -91,9 +91,7 @@ def _train_network(folder: Path, pictures: Pictures, preset: Preset, device: str
         average=0.99,
         weight_decay=0.02,
     )
-    while not training.done:
-        _step(training, network, pictures, preset, degraded=0)
-    training.averaged()
+    _fit(training, network, pictures, preset, degraded=0)
     return network
 
 
@@ -116,15 +114,22 @@ def harden(
         weight_decay=0.02,
         cooldown=0.6,
     )
+    _fit(training, network, pictures, preset, degraded=preset.judge_batch // 2)
+
+
+def _fit(
+    training: Training, network: JudgeNetwork, pictures: Pictures, preset: Preset, degraded: int
+) -> None:
+    """Take all steps that are left, on batches whose first `degraded` pictures are degraded."""
     while not training.done:
-        _step(training, network, pictures, preset, degraded=preset.judge_batch // 2)
+        _step(training, network, pictures, preset, degraded)
     training.averaged()
 
 
 def _step(
     training: Training, network: JudgeNetwork, pictures: Pictures, preset: Preset, degraded: int
 ) -> None:
-    """Take one step on a batch whose first `degraded` pictures are degraded."""
+    """Take one step on such a batch."""
     device = str(training.params[0].device)
     random = Random(f"{training.name.replace('_', ' ')}/{training.step}")
     chosen = random.sample(range(len(pictures)), preset.judge_batch)
