@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,21 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
         ("train {cat} --inversion-steps 0 --tuning-steps 0", "nothing would be trained"),
         ("train {cat} --rank -1", "not a whole number"),
         ("train {cat} --resolution 100", "multiple of"),
+        ("train {cat} --resolution 0", "--resolution is 0"),
+        ("train {cat} --device tpu", "--device tpu: no such device here"),
+        ("train {cat} --device cuda:7", "--device cuda:7"),
+        ("train {cat} --dtype fp8", "invalid choice"),
+        ("train {cat} --seed -1", "--seed"),
+        ("train {cat} --seed 1.5", "'1.5'"),
+        ("train {cat} --batch-concepts 0", "--batch-concepts"),
+        ("train {cat} --config nowhere.yaml", "nowhere.yaml"),
+        ("train {cat} --prompts-file nowhere.txt", "nowhere.txt"),
+        ("train {cat} --prompts-file {long}", "is cut off"),
+        ("train {cat} --config {token}", "initial token 'qqqq' is not in this base's vocabulary"),
+        ("train {cat} --config {key}", "unknown key tuning.rnk; did you mean rank?"),
+        ("train {cat} --property thing", "invalid choice"),
+        ("train {cat} --noun a --identifier <k> --identifier", "expected one argument"),
+        ("train {cat}/00.png", "00.png"),
         ("train {cat} --preset orginal", "did you mean original?"),
         ("train {cat} --prior weight-dcay", "did you mean weight-decay?"),
         ("train {cat} --prior gated+textreg", "beside gated only weight-decay"),
@@ -45,6 +61,12 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
         ("sample", "nothing to draw"),
         ("sample nowhere --prompt x", "nowhere: no such run"),
         ("sample --prompt x --steps 2000", "--steps is 2000; this base has 1000"),
+        ("sample --prompt x --resolution 12", "--resolution 12: this base needs a multiple of"),
+        ("sample --prompt x --resolution 0", "--resolution 0: this base needs a multiple of"),
+        ("sample --prompt x --device tpu", "--device tpu: no such device here"),
+        ("sample --prompt x --sampler eulr", "invalid choice"),
+        ("sample --prompt x --base nowhere", "no base 'nowhere'"),
+        ("sample one two --prompt x", "unrecognized arguments: two"),
         ("sample --prompt x --guidance nan", "'nan' is not a number"),
         ("sample --prompt x --num-images 0", "--num-images is 0"),
         ("sample --prompt-file nowhere.txt", "nowhere.txt"),
@@ -65,13 +87,23 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
 )
 def test_bad_input_is_one_line_and_exit_2(
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     tiny_base: Path,
     cat_pictures: Path,
     words: str,
     message: str,
 ) -> None:
-    given = words.format(cat=cat_pictures).split(" ")
+    def load(*given: object) -> None:
+        raise AssertionError("a base is loaded before the input is refused")
+
+    monkeypatch.setattr("textreg.base_files.BaseFiles.load", load)
+    files = {"long": "a photo, " * 80 + "[trigger]", "key": "tuning: {rnk: 3}"}
+    files["token"] = "inversion: {initial_token: qqqq}"
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    places = {name: tmp_path / name for name in files}
+    given = words.format(cat=cat_pictures, **places).split(" ")
     if given[0] in ("train", "sample"):
         given += [] if "--base" in given else ["--base", str(tiny_base)]
         given += [] if "--out" in given else ["--out", str(tmp_path / "out")]
@@ -80,7 +112,12 @@ def test_bad_input_is_one_line_and_exit_2(
     assert code == 2
     assert message in last
     assert "Traceback" not in err
+    assert "training into" not in err
     assert not list(tmp_path.glob("out/*.safetensors"))
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome(capsys, "--version")[:2] == (0, f"textreg {version('textreg')}\n")
 
 
 def test_the_main_job(

@@ -9,25 +9,52 @@ from textreg.commands.progress import TrainingProgress
 from textreg.training import StepRecord
 from tiny_run import tiny_run
 
+RECORD = StepRecord(
+    concept="cat",
+    stage="tuning",
+    step=1,
+    global_step=4,
+    losses={"total": 0.75},
+    learning_rate=1e-3,
+    drift=None,
+    seconds=1.0,
+)
+
+
+def test_the_bar_runs_over_every_wave(tiny_base: Path, tmp_path: Path) -> None:
+    """Waves of 2, 2 and 1 concepts, six steps each; `b` is in quarantine after its second."""
+    folders = [tmp_path / name for name in "abcde"]
+    run = tiny_run(tiny_base, Path(), *folders[:3])
+    more = [replace(run.concepts[0], images=f, identifier=f"<{f.name}>") for f in folders]
+    run = replace(run, concepts=tuple(more))
+    waves = [["a", "b"], ["c", "d"], ["e"]]
+    taken = [
+        (name, step)
+        for wave in waves
+        for step in range(1, 7)
+        for name in wave
+        if name != "b" or step <= 2
+    ]
+    for resumed in (0, 3, 12, 21):
+        progress = TrainingProgress(run)
+        done: list[float] = []
+        for name, step in taken[resumed:]:
+            progress.show(replace(RECORD, concept=name, global_step=step))
+            done.append(progress._progress.tasks[0].completed)
+        assert progress._progress.tasks[0].total == 30
+        assert done == sorted(done)
+        assert done[-1] == 30
+        assert progress._progress.tasks[0].fields["note"] == "drawing the model card"
+
 
 def test_drift_of_every_pool_is_in_the_line(
     capsys: pytest.CaptureFixture[str], tiny_base: Path, cat_pictures: Path
 ) -> None:
-    record = StepRecord(
-        concept="cat",
-        stage="tuning",
-        step=1,
-        global_step=4,
-        losses={"total": 0.75},
-        learning_rate=1e-3,
-        drift=None,
-        seconds=1.0,
-    )
     shifts = {"class": 0.25, "neighbour": 0.0123, "general": 2e-5, "null": 0.0}
     progress = TrainingProgress(tiny_run(tiny_base, Path(), cat_pictures))
     lines: list[str] = []
     for drift in (None, shifts, None, {name: 2 * shift for name, shift in shifts.items()}):
-        progress.show(replace(record, drift=drift))
+        progress.show(replace(RECORD, drift=drift))
         lines.append(progress._progress.tasks[0].fields["note"])
     assert lines == [
         "loss 0.750",

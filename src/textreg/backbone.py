@@ -111,9 +111,7 @@ def load(
         UserError: no such base, not of a supported family, or a part is missing or unsafe.
     """
     files = BaseFiles.of(source, revision)
-    place = torch.device(device if device != "auto" else "cuda" if _has_gpu() else "cpu")
-    if place.type == "cuda" and not _has_gpu():
-        raise UserError(f"--device {device}: this machine shows no CUDA device; use --device cpu")
+    place = device_of(device)
     if dtype == "auto":
         dtype = "bf16" if place.type == "cuda" else "fp32"
     wide = torch.float64 if dtype == "fp64" else torch.float32
@@ -185,6 +183,26 @@ def _scheduler(files: BaseFiles) -> Any:
     from diffusers import DDIMScheduler
 
     return DDIMScheduler.from_config(files.scheduler())
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a name means; "auto" takes a GPU if there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if _has_gpu() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and not _has_gpu():
+            raise UserError(f"--device {name}: this machine shows no CUDA device; use --device cpu")
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UserError(
+            f"--device {name}: no such device here; use auto, cpu, cuda, or one card like cuda:1"
+        ) from None
+    return device
 
 
 def _has_gpu() -> bool:

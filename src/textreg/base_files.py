@@ -83,8 +83,12 @@ class BaseFiles:
     @property
     def resolution(self) -> int:
         """The base's own picture side in pixels."""
-        factor = 2 ** (len(self.config("vae")["block_out_channels"]) - 1)
-        return int(self.config("unet")["sample_size"]) * factor
+        return int(self.config("unet")["sample_size"]) * self.factor
+
+    @property
+    def factor(self) -> int:
+        """Pixels a latent."""
+        return 2 ** (len(self.config("vae")["block_out_channels"]) - 1)
 
     def tokenizer(self, part: str = "tokenizer") -> Any:
         """A tokenizer of one's own, to add words to."""

@@ -70,3 +70,27 @@ def fitted(
         odd = sorted(shapes.items() ^ wanted.items())[0][0]
         raise UserError(f"this adapter does not fit the base {source} at {odd}")
     return {name: factors[name] for name in projections.names}
+
+
+def check_resolution(side: int, factor: int) -> None:
+    """Refuse a picture side that the base's layers cannot halve down to whole pixels.
+
+    Args:
+        side: in pixels.
+        factor: pixels a latent.
+
+    Raises:
+        UserError: names the number that it must be a multiple of.
+    """
+    if side < 1 or side % (factor * 8):
+        raise UserError(f"--resolution {side}: this base needs a multiple of {factor * 8}")
+
+
+def check_steps(steps: int, most: int) -> None:
+    """Refuse more denoising steps than the base has timesteps.
+
+    Raises:
+        UserError: names the most.
+    """
+    if steps > most:
+        raise UserError(f"--steps is {steps}; this base has {most} at most")

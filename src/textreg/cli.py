@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from textreg.dependencies import check_versions
-from textreg.errors import QuarantineError, UserError
+from textreg.errors import QuarantineError, UserError, of_system
 from textreg.parser import RUN_FLAGS, parser
 
 
@@ -130,9 +130,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        # A full disk or a lost folder, at whatever file it struck.
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"textreg: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"textreg: {of_system(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("textreg: stopped; the same command goes on", file=sys.stderr)

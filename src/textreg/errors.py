@@ -18,6 +18,12 @@ class QuarantineError(Exception):
         self.concepts = concepts
 
 
+def of_system(error: OSError) -> str:
+    """A full disk or a lost folder as one line, with the file that it struck."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
 def nearest(word: str, known: Sequence[str]) -> str:
     """What to say beside a word that is none of the known: the nearest, or all of them."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)

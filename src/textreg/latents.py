@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from textreg.backbone import Backbone
+from textreg.base_shape import check_resolution
 from textreg.buckets import bucket
 from textreg.concept import Folder
 from textreg.config import Concept, Images, Run
@@ -42,11 +43,7 @@ class Latents:
         self._pictures, self._backbone = pictures, backbone
         self._settings, self._key = settings, key
         self._resolution = settings.resolution or backbone.resolution
-        if self._resolution % (backbone.factor * 8):
-            raise UserError(
-                f"--resolution {self._resolution}: this base needs a multiple of "
-                f"{backbone.factor * 8}"
-            )
+        check_resolution(self._resolution, backbone.factor)
         self._masks = masks or [None] * len(pictures)
         step = backbone.factor * 8
         self.choice = PictureChoice(

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from textreg.adapter import Adapter
 from textreg.adapter.export import export
 from textreg.adapter.model_card import card_prompts, write_card
-from textreg.backbone import Backbone, load
+from textreg.backbone import Backbone
 from textreg.config import Concept, Run
 from textreg.errors import QuarantineError
 from textreg.run_facts import facts_of
 from textreg.run_folder import RunFolder
 from textreg.run_lock import locked
 from textreg.sampling import PictureModel, sample
-from textreg.trainer import check_pictures, trainings
+from textreg.trainer import load_base, trainings
 from textreg.training import StepRecord
 
 
@@ -42,18 +42,20 @@ def learn(
     """
     place = RunFolder(run)
     if not place.finished:
-        check_pictures(run)
-        backbone = backbone or load(
-            run.base, revision=run.revision, device=run.device, dtype=run.dtype
-        )
+        lost: QuarantineError | None = None
         try:
-            for _, records in trainings(run, backbone, take_over=take_over):
+            for training, records in trainings(run, backbone, with_start=True, take_over=take_over):
+                backbone = training.backbone
+                del training
                 if on_step and any([on_step(record) for record in records]):
                     return None
         except QuarantineError as error:
-            write_cards(run, backbone, without=error.concepts)
-            raise
-        write_cards(run, backbone)
+            lost = error
+        # Nothing was left to train if a kill took only the cards.
+        backbone = backbone or load_base(run)
+        write_cards(run, backbone, without=lost.concepts if lost else frozenset())
+        if lost:
+            raise lost
     return [Adapter.load(place.concept_folder(c.name)) for c in run.concepts]
 
 

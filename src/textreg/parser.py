@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def parser() -> NearestParser:
         description="Teach a text-to-image diffusion model a new concept from 4-6 pictures, "
         "without class images and without forgetting anything else.",
     )
+    top.add_argument("--version", action="version", version=f"textreg {version('textreg')}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     _train_flags(
         verbs.add_parser(

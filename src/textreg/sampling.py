@@ -16,7 +16,7 @@ from torch import Tensor
 
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone, fresh_tokenizer
-from textreg.base_shape import fitted
+from textreg.base_shape import check_resolution, check_steps, fitted
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept
 from textreg.errors import UserError
@@ -127,9 +127,8 @@ def sample(
         UserError: a resolution the base cannot draw, or an identifier cut off.
     """
     backbone = model.backbone
-    side = resolution or backbone.resolution
-    if side < 1 or side % (backbone.factor * 8):
-        raise UserError(f"--resolution {side}: this base needs a multiple of {backbone.factor * 8}")
+    side = backbone.resolution if resolution is None else resolution
+    check_resolution(side, backbone.factor)
     # All prompts are read before anything slow.
     model.tokens([*dict.fromkeys(prompts), negative_prompt])
     for start in range(0, len(prompts), batch_size):
@@ -170,8 +169,7 @@ def sample_latents(
     random = [torch.Generator().manual_seed(seed) for seed in seeds]
     channels = backbone.denoiser.unet.config.in_channels
     x_t = torch.stack([torch.randn(channels, side, side, generator=g) for g in random])
-    if steps > (most := int(scheduler.config.num_train_timesteps)):
-        raise UserError(f"--steps is {steps}; this base has {most} at most")
+    check_steps(steps, scheduler.config.num_train_timesteps)
     scheduler.set_timesteps(steps, device=backbone.device)
     x_t = x_t.to(backbone.device, backbone.wide) * scheduler.init_noise_sigma
     noisy = scheduler.__class__.__name__ == "EulerAncestralDiscreteScheduler"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from textreg.backbone import Backbone, load
+from textreg.base_check import check_training
 from textreg.base_digest import base_digest
 from textreg.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from textreg.concept import Folder, inspect_folder
@@ -44,6 +45,11 @@ def check_pictures(run: Run) -> list[Folder]:
             first, *others = folder.errors
             raise UserError(f"{first} (and {len(others)} more)" if others else first)
     return folders
+
+
+def load_base(run: Run) -> Backbone:
+    """The base that a run names, as it wants it."""
+    return load(run.base, revision=run.revision, device=run.device, dtype=run.dtype)
 
 
 def steps(run: Run, backbone: Backbone | None = None) -> Iterator[StepRecord]:
@@ -84,10 +90,11 @@ def trainings(
     folders = check_pictures(run)
     place = RunFolder(run)
     hashes = content_hashes(run, folders)
+    if backbone is None:
+        place.refuse_another(hashes)
+        check_training(run, folders)
     with place.held(hashes, take_over=take_over):
-        backbone = backbone or load(
-            run.base, revision=run.revision, device=run.device, dtype=run.dtype
-        )
+        backbone = backbone or load_base(run)
         size = wave_size(run, place, backbone)
         waves = waves_of(place.checkpoints, len(run.concepts), size)
         lost: dict[str, str] = {}

@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from textreg.config import Run
+from textreg.step_record import StepRecord
 
 
 def new_progress() -> Progress:
@@ -35,13 +36,17 @@ def new_progress() -> Progress:
 
 
 class TrainingProgress:
-    """One bar for both stages."""
+    """One bar over both stages of every wave, in steps of all concepts together."""
 
     def __init__(self, run: Run):
         self._run = run
+        self._places = {concept.name: n for n, concept in enumerate(run.concepts)}
         self._progress = new_progress()
-        self._task = self._progress.add_task("loading", total=run.total_steps, note="")
+        self._total = run.total_steps * len(run.concepts)
+        self._task = self._progress.add_task("loading", total=self._total, note="")
         self._drift = ""
+        self._first, self._last, self._step = 0, -1, 0
+        """Places of the wave's first and last concept that were seen, and its step."""
 
     def __enter__(self) -> TrainingProgress:
         self._progress.start()
@@ -59,11 +64,10 @@ class TrainingProgress:
         """Print a line above the bar."""
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def show(self, record: object) -> None:
+    def show(self, record: StepRecord) -> None:
         """Move the bar to a step's record."""
-        from textreg.training import StepRecord
-
-        assert isinstance(record, StepRecord)
+        if self._last < 0:
+            self.say(f"training into {self._run.out}; Ctrl-C stops, the same command goes on")
         if record.fault is not None:
             self.say(record.fault)
         if record.drift is not None:
@@ -71,11 +75,25 @@ class TrainingProgress:
                 self.say(f"drift: % of keys and values, {'/'.join(record.drift)} prompts")
             shifts = "/".join(f"{100 * shift:.2g}" for shift in record.drift.values())
             self._drift = f" drift {shifts}"
+        done = self._done(record)
+        finished = done == self._total
         self._progress.update(
             self._task,
-            completed=record.global_step,
+            completed=done,
             description=record.stage,
-            note=f"loss {record.losses['total']:.3f}{self._drift}",
+            note="drawing the model card"
+            if finished
+            else f"loss {record.losses['total']:.3f}{self._drift}",
         )
-        if record.global_step == self._run.total_steps:
-            self._progress.update(self._task, note="drawing the model card")
+
+    def _done(self, record: StepRecord) -> int:
+        """Steps of all concepts that are done: whole waves, and this one so far.
+
+        Waves follow each other in the order of the concepts, and each begins at a lower step than
+        the one before it ended at; a concept in quarantine counts with its wave.
+        """
+        place, total = self._places[record.concept], self._run.total_steps
+        if self._last < 0 or record.global_step < self._step:
+            self._first = place
+        self._last, self._step = max(self._last, place), record.global_step
+        return total * self._first + record.global_step * (self._last - self._first + 1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from textreg.errors import UserError
-from textreg.interrupt import stop_flag
+from textreg.interrupt import STOPPED, stop_flag
 from textreg.prompts import read_prompt_file
 
 
@@ -34,7 +35,11 @@ def sample_command(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
     with stop_flag():
-        return _draw(arguments, settings, prompts, out, first)
+        try:
+            return _draw(arguments, settings, prompts, out, first)
+        except KeyboardInterrupt:
+            print(f"stopped; the pictures drawn so far are in {out}", file=sys.stderr)
+            return STOPPED
 
 
 def base_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -78,11 +83,20 @@ def _draw(
 ) -> int:
     from textreg.adapter import Adapter
     from textreg.backbone import load
+    from textreg.base_check import check_sampling
     from textreg.commands.progress import new_progress
     from textreg.picture_grid import grid
     from textreg.sampling import PictureModel, sample
 
     adapter = Adapter.load(arguments.adapter) if arguments.adapter is not None else None
+    check_sampling(
+        settings["source"],
+        adapter,
+        revision=settings["revision"],
+        device=settings["device"],
+        resolution=arguments.resolution,
+        steps=arguments.steps,
+    )
     count = arguments.num_images
     repeated = [prompt for prompt in prompts for _ in range(count)]
     seeds = [arguments.seed + i for _ in prompts for i in range(count)]

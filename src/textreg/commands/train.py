@@ -82,7 +82,6 @@ def run_with_progress(
     with stop_flag() as stop, tracker(track, run) as log, TrainingProgress(run) as progress:
         for warning in (warning for folder in folders for warning in folder.warnings):
             progress.say(warning)
-        progress.say(f"training into {run.out}; Ctrl-C stops, the same command goes on")
 
         from textreg.learning import learn
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textreg.errors import UserError
+from textreg.errors import UserError, of_system
 from textreg.flags import NearestParser, seed_number, whole_number
 from textreg.interrupt import STOPPED, stop_flag
 
@@ -67,7 +67,11 @@ def main(words: Sequence[str] | None = None) -> int:
         with stop_flag():
             return _sample(arguments)
     except UserError as error:
-        print(f"sample.py: {error}", file=sys.stderr)
+        said = str(error).replace("--steps ", "--n_step ")
+        print(f"sample.py: {said}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"sample.py: {of_system(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the pictures drawn so far are kept", file=sys.stderr)
@@ -148,12 +152,14 @@ def _draw(
 ) -> int:
     from textreg.adapter import Adapter
     from textreg.backbone import load
+    from textreg.base_check import check_sampling
     from textreg.commands.progress import new_progress
     from textreg.sampling import PictureModel, sample
 
     adapter = Adapter.load(checkpoint) if checkpoint is not None else None
     for line in _doubts(prompts, adapter):
         print(f"sample.py: {line}", file=sys.stderr)
+    check_sampling(**base, adapter=adapter, steps=arguments.n_step)
     _make(out)
     repeated = [prompt for prompt in prompts for _ in range(arguments.n_img)]
     images: list[Image.Image] = []

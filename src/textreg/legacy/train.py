@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textreg.errors import QuarantineError, UserError
+from textreg.errors import QuarantineError, UserError, of_system
 from textreg.interrupt import STOPPED, StopFlag, stop_flag
 from textreg.legacy.command import Command, read_command
 
@@ -39,6 +39,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except QuarantineError as error:
         print(f"train_lora_w_ti.py: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"train_lora_w_ti.py: {of_system(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         pass
     again = shlex.join(["python", sys.argv[0], *words])
@@ -89,7 +92,6 @@ def _learn(command: Command, stop: StopFlag, progress: TrainingProgress) -> bool
     from textreg.trainer import trainings
 
     run = command.run
-    progress.say(f"training into {run.out}; Ctrl-C stops, the same command goes on")
     training: Training | None = None
     for training, records in trainings(run, with_start=True):
         _write_due(command, training)

@@ -62,11 +62,25 @@ def initial_vector(table: Tensor, tokenizer: Any, token: str) -> Tensor:
     Raises:
         ValueError: the vocabulary has no such token.
     """
+    return table[token_row(tokenizer, token, table.shape[0])].detach().float().clone()
+
+
+def token_row(tokenizer: Any, token: str, rows: int) -> int:
+    """The row of one token of the base's own vocabulary.
+
+    Args:
+        tokenizer: CLIP tokenizer, with or without added words.
+        token: as in `initial_vector`.
+        rows: of the base's own table; words added since have later ones.
+
+    Raises:
+        ValueError: the vocabulary has no such token.
+    """
     vocabulary = tokenizer.get_vocab()
     # "dog</w>" is the word; "dog" without the word end is the beginning of longer ones.
     for name in (f"{token}</w>", token):
-        if name in vocabulary and vocabulary[name] < table.shape[0]:
-            return table[vocabulary[name]].detach().float().clone()
+        if vocabulary.get(name, rows) < rows:
+            return vocabulary[name]
     raise ValueError(f"initial token {token!r} is not in this base's vocabulary; name one that is")
 
 

@@ -135,15 +135,23 @@ class TextProjections(nn.Module):
         """Width d of the text features."""
         return self.weight.shape[1]
 
+    def check_rank(self, rank: int) -> None:
+        """Refuse a rank that no edit of these projections can have.
+
+        Raises:
+            ValueError: it is larger than the smallest side of a projection.
+        """
+        largest = min(self.features, *self.widths)
+        if rank > largest:
+            raise ValueError(f"rank {rank} is too large for this base; the most is {largest}")
+
     def new_edit(self, rank: int, concepts: int = 1, scale: float = 1.0) -> LowRankEdit:
         """A zero edit of these projections' shapes, on their device and type.
 
         Raises:
             ValueError: the rank is larger than the smallest side of a projection.
         """
-        largest = min(self.features, *self.widths)
-        if rank > largest:
-            raise ValueError(f"rank {rank} is too large for this base; the most is {largest}")
+        self.check_rank(rank)
         edit = LowRankEdit(self.widths, self.features, rank, concepts, scale)
         return edit.to(self.weight.device, self.weight.dtype)
 

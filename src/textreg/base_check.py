@@ -1,0 +1,72 @@
+"""What a base's configurations and tokenizer already refuse, before one of its weights is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textreg.adapter import Adapter
+from textreg.backbone import device_of
+from textreg.base_shape import BaseShape, check_resolution, check_steps, fitted
+from textreg.concept import Folder
+from textreg.config import Concept, Run
+from textreg.errors import UserError
+from textreg.instance_prompts import InstancePrompts
+from textreg.method.identifier import add_identifier, token_row
+from textreg.method.text_features import tokenize
+
+
+def check_training(run: Run, folders: Sequence[Folder]) -> None:
+    """Refuse a run that its base could not begin.
+
+    Raises:
+        UserError: no such base, or the rank, resolution, device, identifier, initial token or a
+            prompt that it cannot take.
+    """
+    shape = BaseShape.of(run.base, run.revision)
+    device_of(run.device)
+    check_resolution(run.images.resolution or shape.resolution, shape.files.factor)
+    try:
+        shape.projections.check_rank(run.tuning.rank)
+    except ValueError as error:
+        raise UserError(f"--rank: {error}") from None
+    for concept, folder in zip(run.concepts, folders, strict=True):
+        _check_words(run, concept, folder, shape)
+
+
+def _check_words(run: Run, concept: Concept, folder: Folder, shape: BaseShape) -> None:
+    tokenizer = shape.files.tokenizer()
+    words = concept.identifier if run.inversion.initialise_with_noun else concept.words
+    prompts = InstancePrompts.of(concept, run.images, folder.annotations).templates
+    try:
+        if run.inversion.embedding is None and not run.inversion.initialise_with_noun:
+            token_row(tokenizer, run.inversion.initial_token, len(tokenizer))
+    except ValueError as error:
+        raise UserError(f"inversion.initial_token: {error}") from None
+    try:
+        new_id = add_identifier(tokenizer, concept.identifier, concept.noun)
+        tokenize(tokenizer, [p.replace("{}", words) for p in prompts], new_id, concept.noun)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def check_sampling(
+    source: str,
+    adapter: Adapter | None,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    resolution: int | None = None,
+    steps: int,
+) -> None:
+    """Refuse what a base could not draw.
+
+    Raises:
+        UserError: no such base, another base's adapter, or a resolution, device or number of steps
+            that it cannot take.
+    """
+    shape = BaseShape.of(source, revision)
+    device_of(device)
+    check_resolution(shape.resolution if resolution is None else resolution, shape.files.factor)
+    check_steps(steps, shape.files.scheduler().get("num_train_timesteps", 1000))
+    if adapter is not None:
+        fitted(adapter, shape.projections, source)
