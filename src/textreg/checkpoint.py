@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from textreg.errors import UserError
+from textreg.file_kinds import printable
 
 _KEEP = 2
 _NAMES = "[01]-[0-9]*.safetensors"
@@ -131,6 +133,29 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except _DAMAGE as error:
             damaged.append(f"{path}: damaged ({error}); going on from before it")
     return None, damaged
+
+
+def refuse_unfit(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, exactly: bool = False
+) -> None:
+    """Refuse tensors that are not the ones wanted, by the first that is not.
+
+    Args:
+        found: what a checkpoint holds.
+        wanted: tensors of the shape and type that it must hold.
+        exactly: nothing else either.
+
+    Raises:
+        UserError: one is missing, of another shape or type, or nobody's.
+    """
+    if exactly and (more := sorted(found.keys() - wanted.keys())):
+        raise UserError(f"holds '{printable(more[0][:100])}', which this run has not")
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise UserError(f"lacks {name!r}")
+        there, here = ((list(t.shape), t.dtype) for t in (found[name], tensor))
+        if there != here:
+            raise UserError(f"{name!r} is {there[0]} {there[1]} there, {here[0]} {here[1]} here")
 
 
 def has_checkpoint(folder: Path) -> bool:

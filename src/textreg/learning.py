@@ -23,6 +23,7 @@ def learn(
     *,
     backbone: Backbone | None = None,
     on_step: Callable[[StepRecord], bool | None] | None = None,
+    on_trained: Callable[[], None] | None = None,
     take_over: bool = False,
 ) -> list[Adapter] | None:
     """Train a run, or what is left of it, and write its model card.
@@ -31,6 +32,7 @@ def learn(
         run: what to do.
         backbone: the base, if it is loaded already.
         on_step: called with each record; returning True stops after that step.
+        on_trained: called when the last step is saved, before pictures are drawn.
         take_over: go on where a process of another machine is on record.
 
     Returns:
@@ -46,14 +48,18 @@ def learn(
         backbone = backbone or load(
             run.base, revision=run.revision, device=run.device, dtype=run.dtype
         )
+        lost: QuarantineError | None = None
         try:
             for _, records in trainings(run, backbone, take_over=take_over):
                 if on_step and any([on_step(record) for record in records]):
                     return None
         except QuarantineError as error:
-            write_cards(run, backbone, without=error.concepts)
-            raise
-        write_cards(run, backbone)
+            lost = error
+        if on_trained:
+            on_trained()
+        write_cards(run, backbone, without=lost.concepts if lost else frozenset())
+        if lost:
+            raise lost
     return [Adapter.load(place.concept_folder(c.name)) for c in run.concepts]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from textreg.errors import QuarantineError
+from textreg.errors import QuarantineError, UserError
 
 _STRIKES = 2
 _WHAT = ("loss", "gradient", "updated weights")
@@ -51,7 +51,14 @@ class Quarantine:
         return {"quarantine.strikes": self.strikes, "quarantine.last": self.last}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Set the strikes to a checkpoint's."""
+        """Set the strikes to a checkpoint's.
+
+        Raises:
+            UserError: it tells of a fault that there is not.
+        """
+        what = tensors["quarantine.last"][:, 1]
+        if not bool(((what >= 0) & (what < len(_WHAT))).all()):
+            raise UserError("tells of a fault that there is not")
         self.strikes.copy_(tensors["quarantine.strikes"])
         self.last.copy_(tensors["quarantine.last"])
 

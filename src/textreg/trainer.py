@@ -193,7 +193,13 @@ def _resume(training: Training, place: RunFolder, wave: Wave) -> tuple[int, int]
             f"{wave.folder}: belongs to another run; choose another --out, or delete that "
             "folder to start over"
         )
-    training.restore(checkpoint)
+    try:
+        training.restore(checkpoint)
+    except UserError as error:
+        raise UserError(
+            f"{wave.folder}: its checkpoint {error}; it is of another version of this package, or "
+            "was changed: delete that folder to train anew, or choose another --out"
+        ) from None
     if line := place.truncate_metrics(training.global_step, names):
         print(f"textreg: {line}", file=sys.stderr)
     return checkpoint.stage, checkpoint.step

@@ -11,7 +11,7 @@ from torch import Tensor
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
 from textreg.batch import losses, noisy_batch
-from textreg.checkpoint import Checkpoint
+from textreg.checkpoint import Checkpoint, refuse_unfit
 from textreg.concept import Folder
 from textreg.concept_adamw import ConceptAdamW
 from textreg.concept_rows import whole
@@ -281,16 +281,23 @@ class Training:
         return {name: tensor.detach() for name, tensor in tensors.items()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Set the state to a checkpoint's."""
-        if "quarantine.strikes" not in checkpoint.tensors:
-            raise UserError("its checkpoint is of an older version; choose another --out")
+        """Set the state to a checkpoint's.
+
+        Raises:
+            UserError: it is whole, but no state of this run.
+        """
         self._load(checkpoint.tensors, checkpoint.stage, checkpoint.step)
 
     def _load(self, tensors: dict[str, Tensor], stage: int, step: int) -> None:
+        refuse_unfit(tensors, {"vectors": self.inversion.vectors})
         with torch.no_grad():
             self.inversion.vectors.copy_(tensors["vectors"])
             if stage == 1:
                 self._enter(1)
+            if stage != self.stage_index or not 0 <= step <= self.stage.settings.steps:
+                raise UserError(f"is of step {step} of stage {stage + 1}, which this run has not")
+            refuse_unfit(tensors, self._rows(), exactly=True)
+            if stage == 1:
                 for name, parameter in self.edit.named_parameters():
                     parameter.copy_(tensors[f"edit.{name}"])
         self.step = step

@@ -92,7 +92,10 @@ def run_with_progress(
             log(record)
             return stop.is_set()
 
-        adapters = learn(run, on_step=on_step, take_over=take_over)
+        try:
+            adapters = learn(run, on_step=on_step, on_trained=stop.at_once, take_over=take_over)
+        except KeyboardInterrupt:
+            adapters = None  # while loading or drawing, where nothing is lost by it
     if adapters is None:
         print(f"stopped; to go on: {again}", file=sys.stderr)
         return STOPPED
