@@ -59,10 +59,7 @@ def publish(path: Path, data: bytes) -> None:
         # The first fault is the one to tell; what cannot be removed now is at the next start.
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}), {len(data):,} bytes needed; "
-            "make room or choose another --out, then give the same command again"
-        ) from None
+        raise UserError(refusal(path, error, len(data))) from None
     try:
         _flush_folder(path.parent)
     except OSError as error:
@@ -70,6 +67,14 @@ def publish(path: Path, data: bytes) -> None:
             f"{path}: is written, but its folder cannot be flushed to the disk ({error.strerror}), "
             "so a power cut may undo it; look after that disk, then give the same command again"
         ) from None
+
+
+def refusal(path: Path, error: OSError, size: int) -> str:
+    """What to say of a file of so many bytes that cannot be written."""
+    return (
+        f"{path}: cannot be written ({error.strerror}), {size:,} bytes needed; "
+        "make room or choose another --out, then give the same command again"
+    )
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -134,6 +134,13 @@ def main(words: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"textreg: {where}{error.strerror or error}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        from textreg.determinism import refused
+
+        if (line := refused(error)) is None:
+            raise
+        print(f"textreg: {line}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("textreg: stopped; the same command goes on", file=sys.stderr)
         return 3

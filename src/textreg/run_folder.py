@@ -6,16 +6,18 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Collection, Generator
+import sys
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from textreg.checkpoint import publish
+from textreg.checkpoint import publish, refusal
 from textreg.config import Run, plain, without_later
 from textreg.errors import UserError
+from textreg.file_kinds import printable
 from textreg.regular_file import read_regular
 from textreg.run_lock import LOCK_FILE, locked
 from textreg.yaml_file import MOST_YAML, parse
@@ -27,6 +29,9 @@ _BEFORE_THE_CLAIM = (
     ".run.yaml.partial",
 )
 """What a run killed in its first moment may leave."""
+FORMAT = 1
+"""Of the folder: run.yaml, checkpoints/, metrics.jsonl. Another number: what an older version began
+cannot be gone on with exactly. Records without one are of format 1."""
 _PACKAGES = ("textreg", "torch", "diffusers", "transformers", "safetensors", "numpy", "Pillow")
 
 
@@ -131,19 +136,44 @@ class RunFolder:
         """
         if self.begun:
             # Folders of imported files, which no base has made, have none on record.
-            if read_record(self.path).get("base_digest", base) != base:
+            record = read_record(self.path)
+            if line := self._other_versions():
+                print(f"textreg: {line}", file=sys.stderr)
+            if record.get("base_digest", base) != base:
                 raise UserError(
                     f"{self.path}: the base {self.run.base} has changed since this run began; "
                     "bring that one back, or choose another --out to start over"
                 )
             return
-        record = {"run": plain(self.run), "pictures": pictures, "base_digest": base}
+        record = {
+            "format": FORMAT,
+            "run": plain(self.run),
+            "pictures": pictures,
+            "base_digest": base,
+        }
         content = json.dumps(environment() | how, indent=2).encode()
         # First, as with run.yaml the folder is this run's, and its choices are then there.
         publish(self.path / "environment.json", content)
         publish(
             self.path / "run.yaml",
             yaml.safe_dump(json.loads(json.dumps(record)), sort_keys=False).encode(),
+        )
+
+    def _other_versions(self) -> str | None:
+        """Which packages are of another version than when the run began, in words."""
+        here, there = environment()["packages"], self.chosen("packages")
+        if not isinstance(there, dict):
+            return None
+        changed = [
+            f"{name} {printable(str(there.get(name)))} there, {here[name]} here"
+            for name in here
+            if there.get(name) != here[name]
+        ]
+        if not changed:
+            return None
+        return (
+            f"{self.path}: began with other versions ({', '.join(changed)}): it goes on, but not "
+            "to the very same bytes"
         )
 
     def chosen(self, key: str) -> Any:
@@ -171,6 +201,19 @@ class RunFolder:
         if pictures is not None and record.get("pictures") != pictures and not lines:
             lines.append("the pictures have changed since")
         return lines
+
+    def note(self, lines: Sequence[str]) -> None:
+        """Add lines to the metrics.
+
+        Raises:
+            UserError: the disk is full or read-only; names the path and the size.
+        """
+        data = "".join(f"{line}\n" for line in lines).encode()
+        try:
+            with self.metrics.open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            raise UserError(refusal(self.metrics, error, len(data))) from None
 
     def truncate_metrics(self, steps_done: int, concepts: Collection[str]) -> str | None:
         """Drop the lines of these concepts' steps after a checkpoint: they are taken again.
@@ -219,6 +262,11 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is not readable YAML; was it edited?") from None
     if not isinstance(record, dict) or not isinstance(record.get("run"), dict):
         raise UserError(f"{path}: is not a run's record")
+    if (found := record.get("format", 1)) != FORMAT:
+        raise UserError(
+            f"{path}: is of format {printable(str(found))}; this version of textreg knows "
+            f"{FORMAT}: take the version that began this run, or choose another --out"
+        )
     return record
 
 

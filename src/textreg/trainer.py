@@ -155,16 +155,14 @@ def _train(
     try:
         if with_start:
             yield training, []
-        with place.metrics.open("a") as metrics:
-            while training.advance():
-                records = training.take_step()
-                metrics.writelines(json.dumps(metrics_line(r)) + "\n" for r in records)
-                if training.global_step % training.run.save_steps == 0:
-                    metrics.flush()
-                    saved = _save(training, wave)
-                whole = True
-                yield training, records
-                whole = False
+        while training.advance():
+            records = training.take_step()
+            place.note([json.dumps(metrics_line(r)) for r in records])
+            if training.global_step % training.run.save_steps == 0:
+                saved = _save(training, wave)
+            whole = True
+            yield training, records
+            whole = False
         whole = True
     finally:
         if whole and saved != (training.stage_index, training.step):

@@ -19,8 +19,9 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
 from textreg.errors import UserError
 from textreg.latents import latents_of
+from textreg.memory_limit import MemoryLimit
 from textreg.priors import Penalty, prior_of
-from textreg.quarantine import Quarantine, ended, line, undo, weights_are_finite
+from textreg.quarantine import Quarantine, ended, line, undo, weights_are_finite, where
 from textreg.randomness import Draws
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
 from textreg.step_record import StepRecord
@@ -72,6 +73,8 @@ class Training:
         self.prior.check(self.texts)
         self.text_shift = TextShift(self.texts, self.prior.edited_tokens)
         self.quarantine = Quarantine(len(places), self.backbone.device)
+        unet, samples = self.backbone.denoiser.unet, self.run.optimizer.batch_size
+        self.memory = MemoryLimit(samples, len(places), unet)
         # The same on the host, as of the last record.
         self._strikes, self._faults = [0] * len(places), [[0, 0]] * len(places)
         self._enter(0)
@@ -124,10 +127,7 @@ class Training:
         start = time.perf_counter()
         rate = learning_rate(self.stage.settings, self.step)
         self.optimizer.param_groups[0]["lr"] = rate
-        terms: dict[str, Tensor] = {}
-        for micro in range(self.run.optimizer.accumulation):
-            for name, value in self._backward(micro).items():
-                terms[name] = terms.get(name, 0) + value / self.run.optimizer.accumulation
+        terms = self.memory.fit(self._gradients)
         norms = self._gradient_norms()
         self._clip(norms)
         before = [tensor.clone() for tensor in self.optimizer.tensors()]
@@ -144,13 +144,24 @@ class Training:
         self.step += 1
         return self._records(terms, rate, start)
 
-    def _backward(self, micro: int) -> dict[str, Tensor]:
-        """Gradients of one micro-batch; returns each term, [concepts]."""
+    def _gradients(self, parts: int) -> dict[str, Tensor]:
+        """Of a step's micro-batches, each in so many parts; returns each term, [concepts]."""
+        self.optimizer.zero_grad()  # of an attempt that memory ended
+        terms: dict[str, Tensor] = {}
+        count = self.run.optimizer.accumulation * parts
+        for number in range(count):
+            for name, value in self._backward(*divmod(number, parts), parts).items():
+                terms[name] = terms.get(name, 0) + value / count
+        return terms
+
+    def _backward(self, micro: int, part: int = 0, parts: int = 1) -> dict[str, Tensor]:
+        """Gradients of one micro-batch, or of a part of it; returns each term, [concepts]."""
         run, backbone = self.run, self.backbone
+        size = run.optimizer.batch_size // parts
         draws = [
             [
                 Draws(run.seed, concept.name, self.stage.name, self.step, micro, sample)
-                for sample in range(run.optimizer.batch_size)
+                for sample in range(part * size, (part + 1) * size)
             ]
             for concept in self.active
         ]
@@ -168,7 +179,7 @@ class Training:
             for (name, batch), error in zip(batches.items(), errors, strict=True)
         } | self.stage.penalties(draws)
         total = torch.stack([term.weight * term.value for term in terms.values()]).sum(0)
-        (total.sum() / run.optimizer.accumulation).backward()
+        (total.sum() / (run.optimizer.accumulation * parts)).backward()
         values = {name: term.value for name, term in terms.items()} | {"total": total}
         return {name: value.detach() for name, value in values.items()}
 
@@ -223,18 +234,9 @@ class Training:
 
     def _fault(self, n: int) -> str:
         """A concept's last strike in words; its timesteps are drawn again from the step."""
-        (at, what), concept, first = self._faults[n], self.active[n], self.run.inversion.steps
-        stage, step = ("inversion", at) if at <= first else ("tuning", at - first)
-        settings, count = self.run.optimizer, len(self.backbone.alphas_cumprod)
-        timesteps = [
-            Draws(self.run.seed, concept.name, stage, step - 1, micro, sample).index(
-                "timestep", count
-            )
-            for micro in range(settings.accumulation)
-            for sample in range(settings.batch_size)
-        ]
-        where = f"{stage} step {step}, timestep {', '.join(map(str, timesteps))}"
-        return line(concept.name, what, where, self._strikes[n])
+        (at, what), concept = self._faults[n], self.active[n]
+        place = where(self.run, concept, at, len(self.backbone.alphas_cumprod))
+        return line(concept.name, what, place, self._strikes[n])
 
     def quarantined(self) -> dict[str, str]:
         """What happened to each concept that is in quarantine, by name."""
