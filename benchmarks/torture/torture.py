@@ -206,7 +206,9 @@ def main() -> None:
         "four": lambda work: kills(work, 4, few, "four"),
         "company": lambda work: kills(work, 4, few, "company", ("--batch-concepts", "4")),
         "disk": disk,
-        "writes": lambda _: told_by_tests("tests/faults/test_checkpoint_writes.py"),
+        "writes": lambda _: told_by_tests(
+            "tests/faults/test_checkpoint_writes.py", "tests/faults/test_export_writes.py"
+        ),
         "quarantine": lambda _: told_by_tests(
             "tests/test_quarantine.py::test_the_others_are_bit_equal_and_the_bad_one_stays"
         ),

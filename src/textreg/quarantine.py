@@ -78,7 +78,7 @@ def undo(which: Tensor, tensors: Sequence[Tensor], before: Sequence[Tensor]) -> 
         now.copy_(torch.where(which.reshape(-1, *[1] * (now.ndim - 1)), then, now))
 
 
-def where(run: Run, concept: Concept, at: int, timesteps: int) -> str:
+def step_in_words(run: Run, concept: Concept, at: int, timesteps: int) -> str:
     """A global step in words, with its timesteps, which are drawn again; of so many."""
     first, settings = run.inversion.steps, run.optimizer
     stage, step = ("inversion", at) if at <= first else ("tuning", at - first)

@@ -21,7 +21,14 @@ from textreg.errors import UserError
 from textreg.latents import latents_of
 from textreg.memory_limit import MemoryLimit
 from textreg.priors import Penalty, prior_of
-from textreg.quarantine import Quarantine, ended, line, undo, weights_are_finite, where
+from textreg.quarantine import (
+    Quarantine,
+    ended,
+    line,
+    step_in_words,
+    undo,
+    weights_are_finite,
+)
 from textreg.randomness import Draws
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
 from textreg.step_record import StepRecord
@@ -235,8 +242,8 @@ class Training:
     def _fault(self, n: int) -> str:
         """A concept's last strike in words; its timesteps are drawn again from the step."""
         (at, what), concept = self._faults[n], self.active[n]
-        place = where(self.run, concept, at, len(self.backbone.alphas_cumprod))
-        return line(concept.name, what, place, self._strikes[n])
+        where = step_in_words(self.run, concept, at, len(self.backbone.alphas_cumprod))
+        return line(concept.name, what, where, self._strikes[n])
 
     def quarantined(self) -> dict[str, str]:
         """What happened to each concept that is in quarantine, by name."""
