@@ -176,17 +176,17 @@ def told_by_tests(*names: str, examples: int | None = None) -> dict[str, Any]:
         "passed": int(suite.attrib["tests"])
         - sum(int(suite.attrib[what]) for what in ("failures", "errors", "skipped")),
     }
+    for entry in suite.iter("property"):
+        # Hypothesis has properties of its own.
+        if (name := entry.attrib["name"]) == "faults":
+            found[name] = found.get(name, 0) + int(entry.attrib["value"])
     if examples:
-        each = re.findall(r"- (\d+) passing examples, (\d+) failing", done.stdout)
+        each = re.findall(r"- (\d+) passing, (\d+) failing", done.stdout)
         found |= {
-            "kinds": len(re.findall(r"::\w+:\n", done.stdout)),
-            "inputs": sum(int(passing) for passing, _ in each),
+            "kinds": len(set(re.findall(r"^tests/\S+::(\w+):$", done.stdout, re.M))),
+            "inputs": sum(int(passing) + int(failing) for passing, failing in each),
             "failing": sum(int(failing) for _, failing in each),
         }
-    for entry in suite.iter("property"):
-        found[entry.attrib["name"]] = found.get(entry.attrib["name"], 0) + int(
-            entry.attrib["value"]
-        )
     return found
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from textreg.errors import UserError
-from textreg.file_kinds import printable
+from textreg.file_kinds import shown
 
 _KEEP = 2
 _NAMES = "[01]-[0-9]*.safetensors"
@@ -154,7 +154,7 @@ def refuse_unfit(
         UserError: one is missing, of another shape or type, or nobody's.
     """
     if exactly and (more := sorted(found.keys() - wanted.keys())):
-        raise UserError(f"holds '{printable(more[0][:100])}', which this run has not")
+        raise UserError(f"holds '{shown(more[0])}', which this run has not")
     for name, tensor in wanted.items():
         if name not in found:
             raise UserError(f"lacks {name!r}")

@@ -17,7 +17,7 @@ import yaml
 from textreg.checkpoint import publish, refusal
 from textreg.config import Run, plain, without_later
 from textreg.errors import UserError
-from textreg.file_kinds import printable
+from textreg.file_kinds import shown
 from textreg.regular_file import read_regular
 from textreg.run_lock import LOCK_FILE, locked
 from textreg.yaml_file import MOST_YAML, parse
@@ -165,7 +165,7 @@ class RunFolder:
         if not isinstance(there, dict):
             return None
         changed = [
-            f"{name} {printable(str(there.get(name)))} there, {here[name]} here"
+            f"{name} {shown(str(there.get(name)))} there, {here[name]} here"
             for name in here
             if there.get(name) != here[name]
         ]
@@ -264,7 +264,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is not a run's record")
     if (found := record.get("format", 1)) != FORMAT:
         raise UserError(
-            f"{path}: is of format {printable(str(found))}; this version of textreg knows "
+            f"{path}: is of format {shown(str(found))}; this version of textreg knows "
             f"{FORMAT}: take the version that began this run, or choose another --out"
         )
     return record
