@@ -46,7 +46,7 @@ def _hostile(part: dict[str, Any]) -> str:
 ROWS: dict[str, tuple[str, Any]] = {
     "kills": ("SIGKILL at random moments, one concept", _kills),
     "four": ("the same, four concepts in one batch", _kills),
-    "company": ("the same, waves of two, `--batch-concepts 4` on resume", _kills),
+    "company": ("the same, float64, waves of two, `--batch-concepts 4` on resume", _kills),
     "disk": ("a full disk (limit on file sizes)", _disk),
     "writes": ("a fault at every call of a checkpoint, a file, an export", _tests),
     "quarantine": (

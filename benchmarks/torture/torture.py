@@ -85,7 +85,9 @@ def kills(
         part: its name.
         again: more words for the command from the first kill on.
     """
-    words = prepare(work, concepts) + (["--batch-concepts", "2"] if again else [])
+    # In float64 a batch of another size differs far below what the files, in float32, can show.
+    words = prepare(work, concepts)
+    words += ["--batch-concepts", "2", "--dtype", "fp64"] if again else []
     whole, out = straight(work, words, part)
     wanted, struck = adapters(out), dict.fromkeys(PHASES, 0)
     draw, told = random.Random(f"{_SEED} {part}"), Told(part, count)
