@@ -88,6 +88,8 @@ class RunFolder:
             # Another process may have filled and left it since.
             self.refuse_another(pictures)
             self._refuse_ways_out()
+            if self.begun and (line := self._other_versions()):
+                print(f"textreg: {line}", file=sys.stderr)
             yield
 
     def _refuse_ways_out(self) -> None:
@@ -136,10 +138,7 @@ class RunFolder:
         """
         if self.begun:
             # Folders of imported files, which no base has made, have none on record.
-            record = read_record(self.path)
-            if line := self._other_versions():
-                print(f"textreg: {line}", file=sys.stderr)
-            if record.get("base_digest", base) != base:
+            if read_record(self.path).get("base_digest", base) != base:
                 raise UserError(
                     f"{self.path}: the base {self.run.base} has changed since this run began; "
                     "bring that one back, or choose another --out to start over"
