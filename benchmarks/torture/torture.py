@@ -33,6 +33,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from forked import PHASES, Ended, prepare, run  # noqa: E402
 
 _SEED = 0
+TWO = ("--batch-concepts", "2")
 
 
 class Told:
@@ -74,7 +75,12 @@ def straight(work: Path, words: list[str], name: str) -> tuple[Ended, Path]:
 
 
 def kills(
-    work: Path, concepts: int, count: int, part: str, again: tuple[str, ...] = ()
+    work: Path,
+    concepts: int,
+    count: int,
+    part: str,
+    first: tuple[str, ...] = (),
+    again: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Kill at a random moment of every phase in turn, three times a run, then let it finish.
 
@@ -83,11 +89,10 @@ def kills(
         concepts: of a run.
         count: kills in all.
         part: its name.
-        again: more words for the command from the first kill on.
+        first: more words for the command.
+        again: still more, from the first kill on.
     """
-    # In float64 a batch of another size differs far below what the files, in float32, can show.
-    words = prepare(work, concepts)
-    words += ["--batch-concepts", "2", "--dtype", "fp64"] if again else []
+    words = prepare(work, concepts) + list(first)
     whole, out = straight(work, words, part)
     wanted, struck = adapters(out), dict.fromkeys(PHASES, 0)
     draw, told = random.Random(f"{_SEED} {part}"), Told(part, count)
@@ -206,7 +211,11 @@ def main() -> None:
         "twice": twice,
         "kills": lambda work: kills(work, 1, given.kills, "kills"),
         "four": lambda work: kills(work, 4, few, "four"),
-        "company": lambda work: kills(work, 4, few, "company", ("--batch-concepts", "4")),
+        # In float64 a batch of another size differs far below what the files, in float32, show.
+        "company": lambda work: kills(
+            work, 4, few, "company", (*TWO, "--dtype", "fp64"), ("--batch-concepts", "4")
+        ),
+        "company32": lambda work: kills(work, 4, few, "company", TWO, ("--batch-concepts", "4")),
         "disk": disk,
         "writes": lambda _: told_by_tests(
             "tests/faults/test_checkpoint_writes.py", "tests/faults/test_export_writes.py"
