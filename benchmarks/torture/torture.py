@@ -229,7 +229,7 @@ def main() -> None:
             "tests/test_checkpoint.py", "tests/faults/test_checkpoint_content.py"
         ),
         "hostile": lambda _: told_by_tests(
-            "tests/faults/test_hostile_inputs.py", examples=-(-given.inputs // 8)
+            "tests/faults/test_hostile_inputs.py", examples=-(-given.inputs // 7)
         ),
     }
     if unknown := set(given.parts or ()) - parts.keys():
