@@ -25,9 +25,11 @@ def _disk(part: dict[str, Any]) -> str:
     told = sum(row["one line"] for row in rows if row["exit"])
     struck = sum(bool(row["exit"]) for row in rows)
     same = sum(row["goes on to the same"] for row in rows)
+    sized = sum(row["bytes named"] for row in rows if row["exit"])
     return (
-        f"{struck} of {len(rows)} limits struck: {told} of {struck} told in one line with path "
-        f"and bytes; {same} of {len(rows)} go on to the same bytes"
+        f"{struck} of {len(rows)} limits struck: {told} of {struck} told in one line with the "
+        f"path, {sized} with the bytes (the record of the lock has none); {same} of {len(rows)} go "
+        "on to the same bytes"
     )
 
 

@@ -163,7 +163,7 @@ def told_by_tests(*names: str, examples: int | None = None) -> dict[str, Any]:
     """Tests of the repository with what they record of themselves."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        options = ["-m", "", "-p", "no:xdist", "-p", "no:randomly", f"--junit-xml={report}"]
+        options = ["-m", "", "-p", "no:xdist", "-o", "junit_family=xunit1", f"--junit-xml={report}"]
         if examples:
             options.append("--hypothesis-show-statistics")
         more = {"TEXTREG_FAULT_EXAMPLES": str(examples)} if examples else {}
