@@ -40,9 +40,11 @@ test-lowest:
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt --no-deps open_clip_torch
 	PYTHONPATH=src .venv-lowest/bin/python -m pytest -n 2
 
-# Kills, full disks, hostile inputs; docs/reliability.md holds the figures.
+# Kills, full disks, hostile inputs; docs/reliability.md holds the figures. PARTS: only these.
+PARTS ?=
 torture: setup
-	$(BIN)/python benchmarks/torture/torture.py --json docs/reliability.json
+	$(BIN)/python benchmarks/torture/torture.py --json benchmarks/results/torture-cpu.json $(if $(PARTS),--parts $(PARTS))
+	$(BIN)/python benchmarks/torture/page.py
 
 audit: setup
 	$(BIN)/python benchmarks/torture/audit.py

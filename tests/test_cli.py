@@ -236,6 +236,8 @@ def test_flags_are_frozen() -> None:
                 "--prior",
                 "--track",
                 "--take-over",
+                "--resume",
+                "--deterministic",
                 "--inversion-steps",
                 "--tuning-steps",
                 "--rank",

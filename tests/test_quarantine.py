@@ -1,4 +1,4 @@
-"""One bad concept of four: the others are bit-equal to a healthy run of the same batch shape."""
+"""One bad concept of several: the others are bit-equal to a healthy run of the same batch shape."""
 
 import json
 import shutil
@@ -20,20 +20,21 @@ from textreg.trainer import check_pictures, trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run
 
-NOUNS = ("cat", "dog", "cow", "hen")
+NOUNS = ("cat", "dog", "cow", "hen", "fox", "owl", "pig", "bee")
 BAD = 1
 
 
 @pytest.fixture
-def make_run(tiny_base: Path, cat_pictures: Path, tmp_path: Path) -> Callable[[str], Run]:
+def make_run(tiny_base: Path, cat_pictures: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Of eight concepts, or of the first few."""
     for noun in NOUNS:
         shutil.copytree(cat_pictures, tmp_path / "data" / noun)
     concepts = tuple(
         Concept(images=tmp_path / "data" / noun, noun="cat", identifier=f"<krk{n}>")
         for n, noun in enumerate(NOUNS)
     )
-    return lambda name: tiny_run(
-        tiny_base, tmp_path / name, concepts=concepts, tuning=Tuning(steps=4, rank=2)
+    return lambda name, count=8: tiny_run(
+        tiny_base, tmp_path / name, concepts=concepts[:count], tuning=Tuning(steps=4, rank=2)
     )
 
 
@@ -66,7 +67,7 @@ def state_of(training: Training) -> dict[str, Tensor]:
 @pytest.mark.parametrize("stage", [0, 1])
 def test_the_others_are_bit_equal_and_the_bad_one_stays(
     backbone: Backbone,
-    make_run: Callable[[str], Run],
+    make_run: Callable[..., Run],
     where: Callable[[Training], None],
     stage: int,
 ) -> None:
@@ -120,12 +121,12 @@ def finish(run: Run, backbone: Backbone) -> QuarantineError:
 @pytest.mark.parametrize("stop_after", [2, 4, 5, 6])
 def test_resume_around_the_strikes_is_exact(
     backbone: Backbone,
-    make_run: Callable[[str], Run],
+    make_run: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
     stop_after: int,
 ) -> None:
     poison_at(monkeypatch, 2, 5)
-    straight, stopped = make_run("straight"), make_run("stopped")
+    straight, stopped = make_run("straight", 3), make_run("stopped", 3)
     whole = finish(straight, backbone)
     going = trainings(stopped, backbone)
     for _ in range(stop_after):
@@ -145,7 +146,7 @@ def test_resume_around_the_strikes_is_exact(
     assert [line["global_step"] for line in own if "fault" in line] == [2, 5]
     assert [line["learning_rate"] for line in own] == [5e-4, 5e-4, 2.5e-4, 2e-4, 2e-4]
     adapters = {path.parent.name for path in straight.out.glob("*/learned_embeds.safetensors")}
-    assert adapters == set(NOUNS) - {"dog"}
+    assert adapters == {"cat", "cow"}
 
 
 def test_the_curve_leaves_out_a_step_without_a_loss() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from textreg.adapter.safe_header import shown
 from textreg.errors import UserError
 from textreg.families import FAMILIES, has_weights, parts_of
+from textreg.file_kinds import shown
 from textreg.regular_file import read_regular
 
 _LIBRARIES = ("diffusers", "transformers")

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from textreg.errors import UserError
+from textreg.file_kinds import shown
 
 _KEEP = 2
 _NAMES = "[01]-[0-9]*.safetensors"
@@ -57,10 +59,7 @@ def publish(path: Path, data: bytes) -> None:
         # The first fault is the one to tell; what cannot be removed now is at the next start.
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}), {len(data):,} bytes needed; "
-            "make room or choose another --out, then give the same command again"
-        ) from None
+        raise UserError(refusal(path, error, len(data))) from None
     try:
         _flush_folder(path.parent)
     except OSError as error:
@@ -68,6 +67,14 @@ def publish(path: Path, data: bytes) -> None:
             f"{path}: is written, but its folder cannot be flushed to the disk ({error.strerror}), "
             "so a power cut may undo it; look after that disk, then give the same command again"
         ) from None
+
+
+def refusal(path: Path, error: OSError, size: int) -> str:
+    """What to say of a file of so many bytes that cannot be written."""
+    return (
+        f"{path}: cannot be written ({error.strerror}), {size:,} bytes needed; "
+        "make room or choose another --out, then give the same command again"
+    )
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -131,6 +138,29 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except _DAMAGE as error:
             damaged.append(f"{path}: damaged ({error}); going on from before it")
     return None, damaged
+
+
+def refuse_unfit(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, exactly: bool = False
+) -> None:
+    """Refuse tensors that are not the ones wanted, by the first that is not.
+
+    Args:
+        found: what a checkpoint holds.
+        wanted: tensors of the shape and type that it must hold.
+        exactly: nothing else either.
+
+    Raises:
+        UserError: one is missing, of another shape or type, or nobody's.
+    """
+    if exactly and (more := sorted(found.keys() - wanted.keys())):
+        raise UserError(f"holds '{shown(more[0])}', which this run has not")
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise UserError(f"lacks {name!r}")
+        there, here = ((list(t.shape), t.dtype) for t in (found[name], tensor))
+        if there != here:
+            raise UserError(f"{name!r} is {there[0]} {there[1]} there, {here[0]} {here[1]} here")
 
 
 def has_checkpoint(folder: Path) -> bool:

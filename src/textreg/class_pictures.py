@@ -8,7 +8,6 @@ concept and the picture's number, so a run that was stopped while drawing ends w
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from textreg.checkpoint import publish
 from textreg.concept import inspect_folder, read_picture
 from textreg.config import ClassImages, Concept, Images, Run
 from textreg.errors import UserError
+from textreg.png_file import png_bytes
 from textreg.prompts import read_prompt_file, templates
 from textreg.randomness import generator
 from textreg.sampling import PictureModel, sample
@@ -78,7 +78,7 @@ def draw(run: Run, concept: Concept, backbone: Backbone, folder: Path) -> Iterat
         )
         for name, picture in zip(group, drawn, strict=True):
             if name not in done:
-                data = _png(picture.image)
+                data = png_bytes(picture.image)
                 publish(place / name, data)
                 known[name] = ClassPicture(name=name, sha256=_hash(data), prompt=prompt)
         _record(place, [known[name] for name in names if name in known])
@@ -184,12 +184,6 @@ def _record(place: Path, pictures: list[ClassPicture]) -> None:
 def _seed(run: Run, concept: Concept, number: int) -> int:
     random = generator(run.seed, concept.name, "class picture", number)
     return int(torch.randint(2**62, (1,), generator=random))
-
-
-def _png(image: Image.Image) -> bytes:
-    data = io.BytesIO()
-    image.save(data, "PNG")
-    return data.getvalue()
 
 
 def _hash(data: bytes) -> str:

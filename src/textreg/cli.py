@@ -132,6 +132,13 @@ def main(words: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"textreg: {of_system(error)}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        from textreg.determinism import refused
+
+        if (line := refused(error)) is None:
+            raise
+        print(f"textreg: {line}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("textreg: stopped; the same command goes on", file=sys.stderr)
         return 3

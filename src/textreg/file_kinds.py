@@ -32,6 +32,10 @@ _BY_BRAND = {
 _FROM_FILE_MANAGERS = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
 
 
+_SHOWN = 100
+"""Letters of a stranger's text in one message."""
+
+
 def describe_content(head: bytes) -> str:
     """Names what a file is by its first bytes, to complete "this is ...".
 
@@ -105,3 +109,8 @@ def printable(name: str) -> str:
         else char.encode("unicode_escape").decode("ascii")
         for char in name
     )
+
+
+def shown(text: str) -> str:
+    """Text of a stranger's file, safe on one line of a terminal and not longer than one."""
+    return printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

@@ -5,6 +5,7 @@ with stop_flag() as stop:
         stop.immediate = False                 # from the first step on: only a flag
         if stop.is_set():
             break
+    stop.at_once()                             # drawing, export: as while loading
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ class StopFlag:
     def is_set(self) -> bool:
         """Whether a signal has arrived."""
         return self._set
+
+    def at_once(self) -> None:
+        """From here on nothing is lost by a stop: a signal raises, and so does one that came."""
+        self.immediate = True
+        if self._set:
+            raise KeyboardInterrupt
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""

@@ -23,6 +23,7 @@ def learn(
     *,
     backbone: Backbone | None = None,
     on_step: Callable[[StepRecord], bool | None] | None = None,
+    on_trained: Callable[[], None] | None = None,
     take_over: bool = False,
 ) -> list[Adapter] | None:
     """Train a run, or what is left of it, and write its model card.
@@ -31,6 +32,7 @@ def learn(
         run: what to do.
         backbone: the base, if it is loaded already.
         on_step: called with each record; returning True stops after that step.
+        on_trained: called when the last step is saved, before pictures are drawn.
         take_over: go on where a process of another machine is on record.
 
     Returns:
@@ -53,6 +55,8 @@ def learn(
             lost = error
         # Nothing was left to train if a kill took only the cards.
         backbone = backbone or load_base(run)
+        if on_trained:
+            on_trained()
         write_cards(run, backbone, without=lost.concepts if lost else frozenset())
         if lost:
             raise lost

@@ -135,6 +135,14 @@ def _train_flags(verb: argparse.ArgumentParser) -> None:
         "--track", choices=TRACKERS, help="send losses and drift to a tracker as well"
     )
     verb.add_argument(
+        "--resume", action="store_true", help="only go on; an error where no run has begun"
+    )
+    verb.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bytes on a GPU too, or the name of the operation that cannot; slower",
+    )
+    verb.add_argument(
         "--take-over",
         action="store_true",
         help="go on in a folder that a process of another machine held, and left without a word",

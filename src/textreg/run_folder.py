@@ -6,16 +6,18 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Collection, Generator
+import sys
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from textreg.checkpoint import publish
+from textreg.checkpoint import publish, refusal
 from textreg.config import Run, plain, without_later
 from textreg.errors import UserError
+from textreg.file_kinds import shown
 from textreg.regular_file import read_regular
 from textreg.run_lock import LOCK_FILE, locked
 from textreg.yaml_file import MOST_YAML, parse
@@ -27,6 +29,9 @@ _BEFORE_THE_CLAIM = (
     ".run.yaml.partial",
 )
 """What a run killed in its first moment may leave."""
+FORMAT = 1
+"""Of the folder: run.yaml, checkpoints/, metrics.jsonl. Another number: what an older version began
+cannot be gone on with exactly. Records without one are of format 1."""
 _PACKAGES = ("textreg", "torch", "diffusers", "transformers", "safetensors", "numpy", "Pillow")
 
 
@@ -83,6 +88,8 @@ class RunFolder:
             # Another process may have filled and left it since.
             self.refuse_another(pictures)
             self._refuse_ways_out()
+            if self.begun and (line := self._other_versions()):
+                print(f"textreg: {line}", file=sys.stderr)
             yield
 
     def _refuse_ways_out(self) -> None:
@@ -137,13 +144,35 @@ class RunFolder:
                     "bring that one back, or choose another --out to start over"
                 )
             return
-        record = {"run": plain(self.run), "pictures": pictures, "base_digest": base}
+        record = {
+            "format": FORMAT,
+            "run": plain(self.run),
+            "pictures": pictures,
+            "base_digest": base,
+        }
         content = json.dumps(environment() | how, indent=2).encode()
         # First, as with run.yaml the folder is this run's, and its choices are then there.
         publish(self.path / "environment.json", content)
         publish(
             self.path / "run.yaml",
             yaml.safe_dump(json.loads(json.dumps(record)), sort_keys=False).encode(),
+        )
+
+    def _other_versions(self) -> str | None:
+        """Which packages are of another version than when the run began, in words."""
+        here, there = environment()["packages"], self.chosen("packages")
+        if not isinstance(there, dict):
+            return None
+        changed = [
+            f"{name} {shown(str(there.get(name)))} there, {here[name]} here"
+            for name in here
+            if there.get(name) != here[name]
+        ]
+        if not changed:
+            return None
+        return (
+            f"{self.path}: began with other versions ({', '.join(changed)}): it goes on, but not "
+            "to the very same bytes"
         )
 
     def chosen(self, key: str) -> Any:
@@ -171,6 +200,19 @@ class RunFolder:
         if pictures is not None and record.get("pictures") != pictures and not lines:
             lines.append("the pictures have changed since")
         return lines
+
+    def note(self, lines: Sequence[str]) -> None:
+        """Add lines to the metrics.
+
+        Raises:
+            UserError: the disk is full or read-only; names the path and the size.
+        """
+        data = "".join(f"{line}\n" for line in lines).encode()
+        try:
+            with self.metrics.open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            raise UserError(refusal(self.metrics, error, len(data))) from None
 
     def truncate_metrics(self, steps_done: int, concepts: Collection[str]) -> str | None:
         """Drop the lines of these concepts' steps after a checkpoint: they are taken again.
@@ -219,6 +261,11 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is not readable YAML; was it edited?") from None
     if not isinstance(record, dict) or not isinstance(record.get("run"), dict):
         raise UserError(f"{path}: is not a run's record")
+    if (found := record.get("format", 1)) != FORMAT:
+        raise UserError(
+            f"{path}: is of format {shown(str(found))}; this version of textreg knows "
+            f"{FORMAT}: take the version that began this run, or choose another --out"
+        )
     return record
 
 

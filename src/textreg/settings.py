@@ -13,6 +13,7 @@ import textreg.priors as priors
 from textreg.bases import settings_file
 from textreg.config import Run
 from textreg.errors import UserError, nearest
+from textreg.file_kinds import shown
 from textreg.presets import PRESETS
 from textreg.yaml_file import read_mapping
 
@@ -62,7 +63,9 @@ def run_from(data: dict[str, Any], origin: Path) -> Run:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         message = str(first["msg"]).removeprefix("Value error, ")
-        value = "" if first["type"] == "missing" or not where else f" is {first['input']!r}:"
+        value = (
+            "" if first["type"] == "missing" or not where else f" is {shown(repr(first['input']))}:"
+        )
         raise UserError(f"{where}{value} {message}".strip()) from None
     priors.split(run.prior)
     return run
@@ -86,7 +89,7 @@ def _refuse_unknown(section: Any, data: dict[str, Any], origin: Path, path: str 
     for key, value in data.items():
         if key not in fields:
             raise UserError(
-                f"{origin}: unknown key {path}{key!s}; {nearest(str(key), list(fields))}"
+                f"{origin}: unknown key {path}{shown(str(key))}; {nearest(str(key), list(fields))}"
             )
         inner = fields[key]
         if typing.get_origin(inner) is tuple:

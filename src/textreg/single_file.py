@@ -15,9 +15,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from textreg.adapter.safe_header import pickle_advice, read_header, shown
+from textreg.adapter.safe_header import pickle_advice, read_header
 from textreg.errors import UserError
 from textreg.families import FAMILIES, other_channels
+from textreg.file_kinds import shown
 from textreg.regular_file import read_regular
 from textreg.text_encoder_keys import from_hugging_face, from_open_clip
 from textreg.yaml_file import MOST_YAML, parse

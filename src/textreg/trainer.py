@@ -162,16 +162,14 @@ def _train(
     try:
         if with_start:
             yield training, []
-        with place.metrics.open("a") as metrics:
-            while training.advance():
-                records = training.take_step()
-                metrics.writelines(json.dumps(metrics_line(r)) + "\n" for r in records)
-                if training.global_step % training.run.save_steps == 0:
-                    metrics.flush()
-                    saved = _save(training, wave)
-                whole = True
-                yield training, records
-                whole = False
+        while training.advance():
+            records = training.take_step()
+            place.note([json.dumps(metrics_line(r)) for r in records])
+            if training.global_step % training.run.save_steps == 0:
+                saved = _save(training, wave)
+            whole = True
+            yield training, records
+            whole = False
         whole = True
     finally:
         if whole and saved != (training.stage_index, training.step):
@@ -200,7 +198,13 @@ def _resume(training: Training, place: RunFolder, wave: Wave) -> tuple[int, int]
             f"{wave.folder}: belongs to another run; choose another --out, or delete that "
             "folder to start over"
         )
-    training.restore(checkpoint)
+    try:
+        training.restore(checkpoint)
+    except UserError as error:
+        raise UserError(
+            f"{wave.folder}: its checkpoint {error}; it is of another version of this package, or "
+            "was changed: delete that folder to train anew, or choose another --out"
+        ) from None
     if line := place.truncate_metrics(training.global_step, names):
         print(f"textreg: {line}", file=sys.stderr)
     return checkpoint.stage, checkpoint.step

@@ -11,7 +11,7 @@ from torch import Tensor
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
 from textreg.batch import losses, noisy_batch
-from textreg.checkpoint import Checkpoint
+from textreg.checkpoint import Checkpoint, refuse_unfit
 from textreg.concept import Folder
 from textreg.concept_adamw import ConceptAdamW
 from textreg.concept_rows import whole
@@ -19,8 +19,16 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
 from textreg.errors import UserError
 from textreg.latents import latents_of
+from textreg.memory_limit import MemoryLimit
 from textreg.priors import Penalty, prior_of
-from textreg.quarantine import Quarantine, ended, line, undo, weights_are_finite
+from textreg.quarantine import (
+    Quarantine,
+    ended,
+    line,
+    step_in_words,
+    undo,
+    weights_are_finite,
+)
 from textreg.randomness import Draws
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
 from textreg.step_record import StepRecord
@@ -72,6 +80,8 @@ class Training:
         self.prior.check(self.texts)
         self.text_shift = TextShift(self.texts, self.prior.edited_tokens)
         self.quarantine = Quarantine(len(places), self.backbone.device)
+        unet, samples = self.backbone.denoiser.unet, self.run.optimizer.batch_size
+        self.memory = MemoryLimit(samples, len(places), unet)
         # The same on the host, as of the last record.
         self._strikes, self._faults = [0] * len(places), [[0, 0]] * len(places)
         self._enter(0)
@@ -124,10 +134,7 @@ class Training:
         start = time.perf_counter()
         rate = learning_rate(self.stage.settings, self.step)
         self.optimizer.param_groups[0]["lr"] = rate
-        terms: dict[str, Tensor] = {}
-        for micro in range(self.run.optimizer.accumulation):
-            for name, value in self._backward(micro).items():
-                terms[name] = terms.get(name, 0) + value / self.run.optimizer.accumulation
+        terms = self.memory.fit(self._gradients)
         norms = self._gradient_norms()
         self._clip(norms)
         before = [tensor.clone() for tensor in self.optimizer.tensors()]
@@ -144,13 +151,24 @@ class Training:
         self.step += 1
         return self._records(terms, rate, start)
 
-    def _backward(self, micro: int) -> dict[str, Tensor]:
-        """Gradients of one micro-batch; returns each term, [concepts]."""
+    def _gradients(self, parts: int) -> dict[str, Tensor]:
+        """Of a step's micro-batches, each in so many parts; returns each term, [concepts]."""
+        self.optimizer.zero_grad()  # of an attempt that memory ended
+        terms: dict[str, Tensor] = {}
+        count = self.run.optimizer.accumulation * parts
+        for number in range(count):
+            for name, value in self._backward(*divmod(number, parts), parts).items():
+                terms[name] = terms.get(name, 0) + value / count
+        return terms
+
+    def _backward(self, micro: int, part: int = 0, parts: int = 1) -> dict[str, Tensor]:
+        """Gradients of one micro-batch, or of a part of it; returns each term, [concepts]."""
         run, backbone = self.run, self.backbone
+        size = run.optimizer.batch_size // parts
         draws = [
             [
                 Draws(run.seed, concept.name, self.stage.name, self.step, micro, sample)
-                for sample in range(run.optimizer.batch_size)
+                for sample in range(part * size, (part + 1) * size)
             ]
             for concept in self.active
         ]
@@ -168,7 +186,7 @@ class Training:
             for (name, batch), error in zip(batches.items(), errors, strict=True)
         } | self.stage.penalties(draws)
         total = torch.stack([term.weight * term.value for term in terms.values()]).sum(0)
-        (total.sum() / run.optimizer.accumulation).backward()
+        (total.sum() / (run.optimizer.accumulation * parts)).backward()
         values = {name: term.value for name, term in terms.items()} | {"total": total}
         return {name: value.detach() for name, value in values.items()}
 
@@ -223,17 +241,8 @@ class Training:
 
     def _fault(self, n: int) -> str:
         """A concept's last strike in words; its timesteps are drawn again from the step."""
-        (at, what), concept, first = self._faults[n], self.active[n], self.run.inversion.steps
-        stage, step = ("inversion", at) if at <= first else ("tuning", at - first)
-        settings, count = self.run.optimizer, len(self.backbone.alphas_cumprod)
-        timesteps = [
-            Draws(self.run.seed, concept.name, stage, step - 1, micro, sample).index(
-                "timestep", count
-            )
-            for micro in range(settings.accumulation)
-            for sample in range(settings.batch_size)
-        ]
-        where = f"{stage} step {step}, timestep {', '.join(map(str, timesteps))}"
+        (at, what), concept = self._faults[n], self.active[n]
+        where = step_in_words(self.run, concept, at, len(self.backbone.alphas_cumprod))
         return line(concept.name, what, where, self._strikes[n])
 
     def quarantined(self) -> dict[str, str]:
@@ -281,16 +290,23 @@ class Training:
         return {name: tensor.detach() for name, tensor in tensors.items()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Set the state to a checkpoint's."""
-        if "quarantine.strikes" not in checkpoint.tensors:
-            raise UserError("its checkpoint is of an older version; choose another --out")
+        """Set the state to a checkpoint's.
+
+        Raises:
+            UserError: it is whole, but no state of this run.
+        """
         self._load(checkpoint.tensors, checkpoint.stage, checkpoint.step)
 
     def _load(self, tensors: dict[str, Tensor], stage: int, step: int) -> None:
+        refuse_unfit(tensors, {"vectors": self.inversion.vectors})
         with torch.no_grad():
             self.inversion.vectors.copy_(tensors["vectors"])
             if stage == 1:
                 self._enter(1)
+            if stage != self.stage_index or not 0 <= step <= self.stage.settings.steps:
+                raise UserError(f"is of step {step} of stage {stage + 1}, which this run has not")
+            refuse_unfit(tensors, self._rows(), exactly=True)
+            if stage == 1:
                 for name, parameter in self.edit.named_parameters():
                     parameter.copy_(tensors[f"edit.{name}"])
         self.step = step

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from textreg.errors import UserError
-from textreg.file_kinds import printable
+from textreg.file_kinds import shown
 from textreg.regular_file import read_regular
 
 MOST_YAML = 1 << 22
@@ -69,7 +69,7 @@ def read_mapping(path: Path, expected: str, named: str = "") -> dict[Any, Any]:
         data = parse(read_regular(path, most=MOST_YAML, named=named))
     except yaml.YAMLError as error:
         first, *_ = str(error).splitlines() or ["no YAML"]
-        raise UserError(f"{named}{path}: not readable as YAML: {printable(first)}") from None
+        raise UserError(f"{named}{path}: not readable as YAML: {shown(first)}") from None
     if not isinstance(data, dict):
         raise UserError(f"{named}{path}: {expected}")
     return data

@@ -67,7 +67,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_call_of_a_checkpoint(
-    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Three are there or being made; the newest whole one is the second or the third."""
     struck: set[str] = set()
@@ -99,11 +102,15 @@ def test_every_call_of_a_checkpoint(
         save_checkpoint(folder, _state(3))
         assert len(list(folder.iterdir())) == 2
     assert struck == {name for _, name in CALLS}
+    record_property("faults", at - 1)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_call_of_any_file(
-    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """The old content or the new, never a third."""
     path = tmp_path / "run" / "file"
@@ -119,6 +126,7 @@ def test_every_call_of_any_file(
             break
         assert (path.read_bytes() == b"new content") is ("replace" in made[: at - 1])
     assert at > 7
+    record_property("faults", at - 1)
 
 
 def test_a_full_disk_names_the_path_and_the_bytes(

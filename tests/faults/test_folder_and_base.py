@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
+from textreg import cli
 from textreg.backbone import Backbone, load
 from textreg.base_digest import base_digest
-from textreg.config import Run
+from textreg.config import Run, plain
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder
 from textreg.trainer import trainings
@@ -148,3 +150,56 @@ def test_the_folder_is_held_while_cards_are_written(
     learning.learn(run, backbone=backbone)
     assert len(refusals) == 1
     assert not RunFolder(run).finished
+
+
+def test_a_resume_where_nothing_has_begun_is_an_error(
+    backbone: Backbone,
+    run: Run,
+    cat_pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Fault 12: never a silent fresh start; and what has begun goes on."""
+    monkeypatch.setattr("textreg.learning.load", lambda *_, **__: backbone)
+    config = run.out.parent / "settings.yaml"
+    config.write_text(yaml.safe_dump(plain(run) | {"concepts": [], "card_pictures": 0}))
+    words = ["train", str(cat_pictures), "--noun", "cat", "--config", str(config)]
+    words += ["--identifier", run.concepts[0].identifier, "--out", str(run.out)]
+    assert cli.main([*words, "--resume"]) == 2
+    assert f"--resume: no run has begun in {run.out}" in capsys.readouterr().err
+    assert not run.out.exists()
+    train_some(run, backbone, 2)
+    assert cli.main([*words, "--resume"]) == 0
+    assert cli.main([*words, "--resume"]) == 0, "finished: nothing to do"
+
+
+@pytest.mark.parametrize("number", [2, 0, "\x1b[2J", None])
+def test_a_folder_of_another_format_is_refused(
+    backbone: Backbone, run: Run, number: object
+) -> None:
+    """Fault 10: what another version began, older or newer."""
+    train_some(run, backbone, 2)
+    path = run.out / "run.yaml"
+    record = yaml.safe_load(path.read_text())
+    assert record["format"] == 1
+    path.write_text(yaml.safe_dump(record | {"format": number}))
+    with pytest.raises(UserError, match=r"is of format .* knows 1: take the version") as refusal:
+        next(trainings(run, backbone))
+    assert str(refusal.value).isprintable()
+    del record["format"]
+    path.write_text(yaml.safe_dump(record))
+    assert len(list(trainings(run, backbone))) == 4, "of before there were formats"
+
+
+def test_other_versions_of_packages_are_told(
+    backbone: Backbone, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_some(run, backbone, 2)
+    path = run.out / "environment.json"
+    record = json.loads(path.read_text())
+    now = record["packages"]["torch"]
+    record["packages"]["torch"] = "1.0"
+    path.write_text(json.dumps(record))
+    assert "versions" not in capsys.readouterr().err
+    assert len(list(trainings(run, backbone))) == 4
+    assert f"other versions (torch 1.0 there, {now} here)" in capsys.readouterr().err

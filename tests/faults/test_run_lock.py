@@ -1,5 +1,6 @@
 """Fault 7: two runs, one folder; a killed holder, a stale record, another machine, a clock jump."""
 
+import errno
 import fcntl
 import json
 import os
@@ -142,4 +143,14 @@ def test_a_record_that_cannot_be_written_is_one_line(
     assert run_lock.fcntl is fcntl
     monkeypatch.setattr(owner, call, fail)
     with pytest.raises(UserError, match=match), locked(tmp_path):
+        pass
+
+
+def test_a_read_only_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", fail)
+    refusal = rf"--out {tmp_path}: cannot be written \(Read-only file system\)"
+    with pytest.raises(UserError, match=refusal), locked(tmp_path):
         pass

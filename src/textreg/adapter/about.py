@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from textreg.adapter import Adapter
-from textreg.adapter.safe_header import shown
 from textreg.errors import UserError
+from textreg.file_kinds import shown
 
 IDENTIFIER = "textreg.identifier"
 _LONGEST_WORD = 200

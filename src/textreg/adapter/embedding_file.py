@@ -18,9 +18,9 @@ from torch import Tensor
 
 from textreg.adapter.about import IDENTIFIER, checked_word
 from textreg.adapter.lora_factors import BUNDLED
-from textreg.adapter.safe_header import shown
 from textreg.adapter.tensor_file import read_tensors
 from textreg.errors import UserError
+from textreg.file_kinds import shown
 
 _UNNAMED = ("emb_params", "emp_params", "clip_l")
 """Keys that say what the tensor is instead of the word; the file's name is the word there."""

@@ -29,6 +29,7 @@ from textreg.adapter.reopened import (
 )
 from textreg.checkpoint import publish
 from textreg.errors import UserError
+from textreg.png_file import png_bytes
 
 Target = Literal["diffusers", "kohya", "a1111", "comfyui", "legacy"]
 StoredType = Literal["fp32", "fp16"]
@@ -82,8 +83,7 @@ def export(
         contents[f"{WEBUI}/{stem}.safetensors"] = webui_files.embedding_bytes(adapter, facts)
         contents[f"{WEBUI}/{stem}_lora.json"] = webui_files.notes_bytes(adapter, facts)
         if picture is not None:
-            shown = webui_files.preview_bytes(picture)
-            contents[f"{WEBUI}/{stem}_lora.preview.png"] = shown
+            contents[f"{WEBUI}/{stem}_lora.preview.png"] = png_bytes(picture)
         contents[f"{WEBUI}/{stem}_lora.safetensors"] = lora_bytes(
             adapter,
             facts,

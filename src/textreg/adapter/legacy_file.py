@@ -16,10 +16,10 @@ from torch import Tensor
 
 from textreg.adapter import Adapter
 from textreg.adapter.about import ours
-from textreg.adapter.safe_header import shown
 from textreg.adapter.tensor_file import stored, tensor_bytes
 from textreg.checkpoint import publish
 from textreg.errors import UserError
+from textreg.file_kinds import shown
 
 _BLOCKS = ("down_blocks.", "up_blocks.", "mid_block.")
 _TEXT_PROJECTIONS = 4

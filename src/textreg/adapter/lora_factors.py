@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from textreg.adapter.lora_keys import PEFT, KeyForm, Part, parse
-from textreg.adapter.safe_header import shown
 from textreg.errors import UserError
+from textreg.file_kinds import shown
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 BUNDLED = "bundle_emb."

@@ -13,6 +13,7 @@ from textreg.adapter.diffusers_files import load_pair
 from textreg.adapter.webui_files import webui_prompt, word_name
 from textreg.checkpoint import publish
 from textreg.config import Run
+from textreg.png_file import publish_png
 from textreg.sampling import Picture
 
 
@@ -35,9 +36,7 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
     word = word_name(adapter.identifier)
     names = [f"image_{n}.png" for n in range(len(pictures))]
     for name, picture in zip(names, pictures, strict=True):
-        partial = folder / f".{name}.partial.png"
-        picture.image.save(partial)
-        partial.replace(folder / name)
+        publish_png(folder / name, picture.image)
     base = base_name(run.base)
     header = {
         "license": "other",

@@ -13,10 +13,11 @@ from textreg.adapter.about import known
 from textreg.adapter.diffusers_files import EMBEDDING_FILE, GATED_LORA_FILE, LORA_FILE
 from textreg.adapter.embedding_file import Word, read_embedding, word_in
 from textreg.adapter.lora_factors import read_factors
-from textreg.adapter.safe_header import pickle_advice, shown
+from textreg.adapter.safe_header import pickle_advice
 from textreg.adapter.tensor_file import read_tensors
 from textreg.config import Property
 from textreg.errors import UserError
+from textreg.file_kinds import shown
 
 _IN_A_FOLDER = (
     LORA_FILE,

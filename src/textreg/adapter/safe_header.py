@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from textreg.errors import UserError
-from textreg.file_kinds import describe_content, printable
+from textreg.file_kinds import describe_content, shown
 
 _MOST_FILE = 1 << 30
 """Bytes; Stable Diffusion's largest adapters have a few hundred megabytes."""
@@ -29,7 +29,6 @@ _LENGTH = 8
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _NUMBERS = (*_FLOATS, "I64", "I32", "I16", "I8", "U8")
 """kohya's alpha may be a whole number; nothing else may."""
-_SHOWN = 100
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -82,11 +81,6 @@ def read_header(path: Path, *, most_file: int) -> tuple[dict[str, Any], dict[str
     header = json.loads(text[_LENGTH:])
     header.pop("__metadata__", None)
     return header, metadata
-
-
-def shown(text: str) -> str:
-    """Text of a stranger's file, safe on one line of a terminal and not longer than one."""
-    return printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _checked_header(

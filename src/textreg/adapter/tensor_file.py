@@ -14,8 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from textreg.adapter.safe_header import open_checked, shown
+from textreg.adapter.safe_header import open_checked
 from textreg.errors import UserError
+from textreg.file_kinds import shown
 
 _ALIGNMENT = 8
 

@@ -8,12 +8,10 @@ webui/krk1_lora.preview.png: the picture they show
 
 from __future__ import annotations
 
-import io
 import json
 import re
 
 import torch
-from PIL import Image
 
 from textreg.adapter import Adapter
 from textreg.adapter.about import Facts, modelspec_entries, ours
@@ -63,10 +61,3 @@ def notes_bytes(adapter: Adapter, facts: Facts) -> bytes:
         "notes": f"Needs {word}.safetensors among the embeddings: it is the word {word!r}.",
     }
     return json.dumps(notes, indent=2, ensure_ascii=False).encode()
-
-
-def preview_bytes(picture: Image.Image) -> bytes:
-    """The picture, as PNG."""
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from textreg.config import Concept, Run
 from textreg.errors import UserError
+from textreg.interrupt import stop_flag
 
 if TYPE_CHECKING:
     from textreg.adapter import Adapter
@@ -21,6 +22,11 @@ _HEAD = ("file", "opened by", "largest difference", "type there")
 
 def export_command(arguments: argparse.Namespace) -> int:
     """Write the files and print what opens them; returns the exit code."""
+    with stop_flag():
+        return _export(arguments)
+
+
+def _export(arguments: argparse.Namespace) -> int:
     from textreg.adapter import Adapter
     from textreg.adapter.export import export
     from textreg.base_shape import BaseShape, fitted

@@ -86,6 +86,7 @@ def _draw(
     from textreg.base_check import check_sampling
     from textreg.commands.progress import new_progress
     from textreg.picture_grid import grid
+    from textreg.png_file import publish_png
     from textreg.sampling import PictureModel, sample
 
     adapter = Adapter.load(arguments.adapter) if arguments.adapter is not None else None
@@ -118,13 +119,13 @@ def _draw(
         with (out / "samples.jsonl").open("a", encoding="utf-8") as manifest:
             for number, picture in enumerate(drawn, first):
                 name = f"{number:05}_{file_words(picture.prompt)}.png"
-                picture.image.save(out / name)
+                publish_png(out / name, picture.image)
                 line = asdict(picture) | {"image": name}
                 manifest.write(json.dumps(line) + "\n")
                 pictures.append(picture.image)
                 progress.advance(task)
     sheet = out / f"grid_{first:05}.png"
-    grid([pictures[i : i + count] for i in range(0, len(pictures), count)]).save(sheet)
+    publish_png(sheet, grid([pictures[i : i + count] for i in range(0, len(pictures), count)]))
     print(f"{len(pictures)} pictures in {out}; all at once: {sheet}")
     return 0
 

@@ -27,6 +27,12 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
         flags["out"] = arguments.out
     place = Path("runs") / "-".join(c["images"].name for c in flags["concepts"])
     run = build_run(flags, preset=arguments.preset, file=arguments.config, defaults={"out": place})
+    if arguments.resume and not RunFolder(run).begun:
+        raise UserError(f"--resume: no run has begun in {run.out}; leave --resume out to begin one")
+    if arguments.deterministic:
+        from textreg.determinism import deterministic
+
+        deterministic()
     if RunFolder(run).finished:
         print(f"{run.out}: this run is finished; nothing to do. Delete the folder to start over.")
         return 0
@@ -91,7 +97,10 @@ def run_with_progress(
             log(record)
             return stop.is_set()
 
-        adapters = learn(run, on_step=on_step, take_over=take_over)
+        try:
+            adapters = learn(run, on_step=on_step, on_trained=stop.at_once, take_over=take_over)
+        except KeyboardInterrupt:
+            adapters = None  # while loading or drawing, where nothing is lost by it
     if adapters is None:
         print(f"stopped; to go on: {again}", file=sys.stderr)
         return STOPPED

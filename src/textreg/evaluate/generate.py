@@ -5,7 +5,6 @@ RUN/evaluation/pictures/KEY.png; the key is a hash of model, prompt, seed and sa
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from PIL import Image
 from textreg.checkpoint import publish
 from textreg.evaluate.shots import ModelName, Shot
 from textreg.evaluate.store import digest
+from textreg.png_file import publish_png
 from textreg.sampling import PictureModel, Sampler, sample
 
 VERSION = 1
@@ -72,7 +72,7 @@ def draw(
             **asdict(how),
         )
         for (key, shot), picture in zip(wanted, pictures, strict=True):
-            publish(picture_path(folder, key), _png(picture.image))
+            publish_png(picture_path(folder, key), picture.image)
             yield shot
 
 
@@ -91,9 +91,3 @@ def read_drawn(folder: Path, keys: Sequence[str]) -> list[Image.Image]:
         with Image.open(picture_path(folder, key)) as image:
             images.append(image.convert("RGB"))
     return images
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -154,6 +154,7 @@ def _draw(
     from textreg.backbone import load
     from textreg.base_check import check_sampling
     from textreg.commands.progress import new_progress
+    from textreg.png_file import publish_png
     from textreg.sampling import PictureModel, sample
 
     adapter = Adapter.load(checkpoint) if checkpoint is not None else None
@@ -177,7 +178,8 @@ def _draw(
             batch_size=arguments.batch_size,
         )
         for number, picture in enumerate(drawn):
-            picture.image.save(out / "samples" / f"{number:05}_{legal_name(picture.prompt)}.png")
+            name = f"{number:05}_{legal_name(picture.prompt)}.png"
+            publish_png(out / "samples" / name, picture.image)
             images.append(picture.image)
             progress.advance(task)
     _grids(images, arguments.batch_size, out / "grids")
@@ -213,9 +215,10 @@ def legal_name(prompt: str) -> str:
 def _grids(images: list[Image.Image], columns: int, folder: Path) -> None:
     """Sheets of columns x columns pictures."""
     from textreg.picture_grid import grid
+    from textreg.png_file import publish_png
 
     a_sheet = columns * columns
     for first in range(0, len(images), a_sheet):
         shown = images[first : first + a_sheet]
         rows = [shown[i : i + columns] for i in range(0, len(shown), columns)]
-        grid(rows).save(folder / f"{first:05}-{first + len(shown) - 1:05}.png")
+        publish_png(folder / f"{first:05}-{first + len(shown) - 1:05}.png", grid(rows))

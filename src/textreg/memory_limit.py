@@ -1,0 +1,63 @@
+"""Out of memory: the same step in smaller parts, then with less kept; then an error with numbers.
+
+A step is a function of the seed and its number (randomness.py), so it can be taken again: a batch
+of S samples a concept becomes two of S/2, four of S/4 ... whose mean is the same to rounding; then
+the denoiser computes its activations twice instead of keeping them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from textreg.errors import UserError
+
+T = TypeVar("T")
+
+
+class MemoryLimit:
+    """How a step is cut to what fits; what was found holds for the steps after it."""
+
+    def __init__(self, samples: int, concepts: int, unet: Any):
+        self._samples, self._concepts, self._unet = samples, concepts, unet
+        self.parts = 1
+        """Pieces that a micro-batch is computed in."""
+
+    def fit(self, gradients: Callable[[int], T]) -> T:
+        """The gradients of a step, computed in as few parts as fit.
+
+        Args:
+            gradients: computes them anew in so many parts.
+
+        Raises:
+            UserError: not even the smallest step fits; says how much there was, and how much more
+                was asked for.
+        """
+        while True:
+            try:
+                return gradients(self.parts)
+            except torch.OutOfMemoryError as error:
+                full = str(error).split("\n", 1)[0]
+            # Only here: while an error is handled, it keeps the tensors of the step.
+            self._smaller(full)
+
+    def _smaller(self, full: str) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        larger = [n for n in range(self.parts + 1, self._samples + 1) if self._samples % n == 0]
+        if larger:
+            self.parts = larger[0]
+            done = f"each batch is computed in {self.parts} parts from here on"
+        elif not self._unet.is_gradient_checkpointing:
+            self._unet.enable_gradient_checkpointing()
+            done = "activations are computed twice from here on, not kept"
+        else:
+            raise UserError(
+                f"out of memory with {self._concepts} concepts of one sample each: {full} "
+                "Free memory of this device and give the same command again, which goes on from "
+                "the last checkpoint; or begin with a lower --batch-concepts or --resolution"
+            )
+        print(f"textreg: out of memory; {done}", file=sys.stderr)
