@@ -9,6 +9,7 @@ from typing import Any
 import textreg.priors as priors
 from textreg.flags import NearestParser, count_or_auto, number, seed_number, whole_number
 from textreg.track import TRACKERS
+from textreg.training_flags import TRAINING_FLAGS
 
 RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--base": ("base", {"metavar": "NAME|DIR|HUB_ID", "help": "base model; toyland is embedded"}),
@@ -46,7 +47,7 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": "precision of the frozen denoiser",
         },
     ),
-}
+} | TRAINING_FLAGS
 
 
 def parser() -> NearestParser:

@@ -160,6 +160,7 @@ class Training:
             self.stage.features(draws),
             backbone,
             gate=self.stage.gate(draws),
+            settings=run.denoising,
         )
         batches = {"denoising": instance} | self.stage.batches(draws, instance)
         errors = losses(list(batches.values()), self.projections, backbone)

@@ -42,6 +42,7 @@ def problems(run: Run) -> list[str]:
         "weight_decay.weight": run.weight_decay.weight,
         "context.weight": run.context.weight,
         "card_pictures": run.card_pictures,
+        "--noise-offset": run.denoising.noise_offset,
     }
     found += [
         f"{name} is {value}; it must not be negative"
@@ -59,6 +60,8 @@ def problems(run: Run) -> list[str]:
     for template in run.textreg.class_prompts:
         if template.count("{}") != 1:
             found.append(f"textreg.class_prompts: {template!r} must contain {{}} exactly once")
+    if run.denoising.snr_gamma is not None and not run.denoising.snr_gamma > 0:
+        found.append(f"--snr is {run.denoising.snr_gamma}; gamma must be above 0, 5 is usual")
     if any(not template.strip() for template in run.images.templates):
         found.append("images.templates: one is empty; write prompts with [trigger] in them")
     return found + _concept_problems(run.concepts)

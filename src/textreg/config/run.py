@@ -18,7 +18,7 @@ from textreg.config.priors import (
     WeightDecay,
 )
 from textreg.config.rules import problems
-from textreg.config.stages import Inversion, Mask, Optimizer, Tuning
+from textreg.config.stages import Denoising, Inversion, Mask, Optimizer, Tuning
 
 Dtype = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 
@@ -42,6 +42,7 @@ class Run:
     inversion: Inversion = field(default_factory=Inversion)
     tuning: Tuning = field(default_factory=Tuning)
     mask: Mask = field(default_factory=Mask)
+    denoising: Denoising = field(default_factory=Denoising)
     textreg: TextReg = field(default_factory=TextReg)
     class_images: ClassImages = field(default_factory=ClassImages)
     output_preservation: OutputPreservation = field(default_factory=OutputPreservation)

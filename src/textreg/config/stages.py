@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from textreg.config.later import LATER
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -62,3 +64,13 @@ class Mask:
     """rho: share of the samples that are masked; 0 switches the mask off."""
     in_tuning: bool = True
     """Mask in stage 2 as well."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Denoising:
+    """The denoising loss on the concept's pictures, in both stages."""
+
+    snr_gamma: float | None = field(default=None, metadata=LATER)
+    """Min-SNR weighting with this gamma, 5 in its paper; none: every timestep weighs alike."""
+    noise_offset: float = field(default=0.0, metadata=LATER)
+    """Size of a constant that is added to each channel of the noise; .05 to .1 is usual."""
