@@ -59,6 +59,8 @@ def test_defaults_are_the_recommendation() -> None:
         "weight_decay": 1e-2,
         "batch_size": 1,
         "accumulation": 1,
+        "name": "adamw",
+        "prodigy_coefficient": 1.0,
     }
     assert run["inversion"] == {
         "steps": 500,
@@ -77,6 +79,7 @@ def test_defaults_are_the_recommendation() -> None:
         "schedule": "constant",
         "rank": 10,
         "max_grad_norm": 1.0,
+        "ema_decay": None,
     }
     assert run["mask"] == {"ratio": 0.75, "in_tuning": True}
     assert run["textreg"] == {
@@ -179,6 +182,8 @@ def test_an_unknown_key_is_refused_at_every_level() -> None:
         ({"weight_decay": WeightDecay(weight=-1)}, "weight_decay.weight is -1"),
         ({"denoising": Denoising(snr_gamma=0)}, "--snr is 0; gamma must be above 0"),
         ({"denoising": Denoising(snr_gamma=float("nan"))}, "--snr is nan"),
+        ({"tuning": Tuning(ema_decay=1)}, "--ema is 1; a decay is between 0 and 1"),
+        ({"tuning": Tuning(ema_decay=0)}, "--ema is 0"),
         ({"denoising": Denoising(noise_offset=-1)}, "--noise-offset is -1"),
         ({"context": Context(weight=-1)}, "context.weight is -1"),
         ({"inversion": Inversion(steps=-1)}, "--inversion-steps is -1"),

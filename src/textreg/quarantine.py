@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from textreg.config import Concept, Run
 from textreg.errors import QuarantineError
+from textreg.randomness import Draws
 
 _STRIKES = 2
 _WHAT = ("loss", "gradient", "updated weights")
@@ -67,6 +69,18 @@ def undo(which: Tensor, tensors: Sequence[Tensor], before: Sequence[Tensor]) -> 
     """Bring some concepts back to before the step; a choice, as 0 x NaN is NaN."""
     for now, then in zip(tensors, before, strict=True):
         now.copy_(torch.where(which.reshape(-1, *[1] * (now.ndim - 1)), then, now))
+
+
+def step_in_words(run: Run, concept: Concept, at: int, timesteps: int) -> str:
+    """A global step in words, with its timesteps, which are drawn again; of so many."""
+    first, settings = run.inversion.steps, run.optimizer
+    stage, step = ("inversion", at) if at <= first else ("tuning", at - first)
+    drawn = [
+        Draws(run.seed, concept.name, stage, step - 1, micro, sample).index("timestep", timesteps)
+        for micro in range(settings.accumulation)
+        for sample in range(settings.batch_size)
+    ]
+    return f"{stage} step {step}, timestep {', '.join(map(str, drawn))}"
 
 
 def line(concept: str, what: int, where: str, strikes: int) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+from textreg.config import OptimizerName
 from textreg.flags import number
 
 TRAINING_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -17,6 +18,21 @@ TRAINING_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
             "type": number,
             "metavar": "SIZE",
             "help": "for very dark and very bright pictures; .05 to .1 is usual",
+        },
+    ),
+    "--ema": (
+        "tuning.ema_decay",
+        {
+            "type": number,
+            "metavar": "DECAY",
+            "help": "save a moving average of the edit; .99 is usual for some hundred steps",
+        },
+    ),
+    "--optimizer": (
+        "optimizer.name",
+        {
+            "choices": list(get_args(OptimizerName)),
+            "help": "of stage 2; all but adamw are extras, like pip install 'textreg[prodigy]'",
         },
     ),
 }

@@ -13,7 +13,15 @@ from textreg.config.priors import (
     WeightDecay,
 )
 from textreg.config.run import Dtype, Run, plain
-from textreg.config.stages import Denoising, Inversion, Mask, Optimizer, Schedule, Tuning
+from textreg.config.stages import (
+    Denoising,
+    Inversion,
+    Mask,
+    Optimizer,
+    OptimizerName,
+    Schedule,
+    Tuning,
+)
 
 __all__ = [
     "ClassImages",
@@ -29,6 +37,7 @@ __all__ = [
     "Mask",
     "Masks",
     "Optimizer",
+    "OptimizerName",
     "OutputPreservation",
     "Property",
     "Run",
