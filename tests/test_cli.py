@@ -199,6 +199,8 @@ def test_flags_are_frozen() -> None:
                 "--prior",
                 "--track",
                 "--take-over",
+                "--sample-every",
+                "--sample-prompts",
                 "--snr",
                 "--noise-offset",
                 "--ema",

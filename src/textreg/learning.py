@@ -16,6 +16,7 @@ from textreg.run_lock import locked
 from textreg.sampling import PictureModel, sample
 from textreg.trainer import check_pictures, trainings
 from textreg.training import StepRecord
+from textreg.training_samples import StepPicture, TrainingSamples
 
 
 def learn(
@@ -23,6 +24,7 @@ def learn(
     *,
     backbone: Backbone | None = None,
     on_step: Callable[[StepRecord], bool | None] | None = None,
+    on_sample: Callable[[StepPicture], object] | None = None,
     take_over: bool = False,
 ) -> list[Adapter] | None:
     """Train a run, or what is left of it, and write its model card.
@@ -31,6 +33,7 @@ def learn(
         run: what to do.
         backbone: the base, if it is loaded already.
         on_step: called with each record; returning True stops after that step.
+        on_sample: called with each picture that the run's sample_every asks for.
         take_over: go on where a process of another machine is on record.
 
     Returns:
@@ -46,10 +49,16 @@ def learn(
         backbone = backbone or load(
             run.base, revision=run.revision, device=run.device, dtype=run.dtype
         )
+        samples = TrainingSamples(run, on_sample) if run.sample_every else None
+        start = samples is not None
         try:
-            for _, records in trainings(run, backbone, take_over=take_over):
+            for training, records in trainings(
+                run, backbone, with_start=start, take_over=take_over
+            ):
                 if on_step and any([on_step(record) for record in records]):
                     return None
+                if samples:
+                    samples.take(training, first=not records)
         except QuarantineError as error:
             write_cards(run, backbone, without=error.concepts)
             raise

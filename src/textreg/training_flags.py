@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import Any, get_args
 
 from textreg.config import OptimizerName
-from textreg.flags import number
+from textreg.flags import number, whole_number
 
 TRAINING_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--snr": (
@@ -36,3 +38,19 @@ TRAINING_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+
+
+def add_sample_flags(verb: argparse.ArgumentParser) -> None:
+    """Flags of the pictures that are drawn while a run trains."""
+    verb.add_argument(
+        "--sample-every",
+        type=whole_number,
+        metavar="N",
+        help="draw pictures into RUN/samples every N steps; training does not change",
+    )
+    verb.add_argument(
+        "--sample-prompts",
+        type=Path,
+        metavar="FILE",
+        help="their prompts, one a line, [trigger] where the concept's words go",
+    )

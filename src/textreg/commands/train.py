@@ -23,6 +23,10 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     flags["concepts"] = concepts_of(arguments)
     if arguments.prompts_file is not None:
         flags["images.templates"] = tuple(read_prompt_file(arguments.prompts_file))
+    if arguments.sample_every is not None:
+        flags["sample_every"] = arguments.sample_every
+    if arguments.sample_prompts is not None:
+        flags["sample_prompts"] = tuple(read_prompt_file(arguments.sample_prompts))
     if arguments.out is not None:
         flags["out"] = arguments.out
     place = Path("runs") / "-".join(c["images"].name for c in flags["concepts"])
@@ -89,10 +93,10 @@ def run_with_progress(
         def on_step(record: Any) -> bool:
             stop.immediate = False
             progress.show(record)
-            log(record)
+            log.write(record)
             return stop.is_set()
 
-        adapters = learn(run, on_step=on_step, take_over=take_over)
+        adapters = learn(run, on_step=on_step, on_sample=log.picture, take_over=take_over)
     if adapters is None:
         print(f"stopped; to go on: {again}", file=sys.stderr)
         return STOPPED

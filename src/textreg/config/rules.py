@@ -42,6 +42,7 @@ def problems(run: Run) -> list[str]:
         "weight_decay.weight": run.weight_decay.weight,
         "context.weight": run.context.weight,
         "card_pictures": run.card_pictures,
+        "--sample-every": run.sample_every,
         "--noise-offset": run.denoising.noise_offset,
     }
     found += [
@@ -64,6 +65,8 @@ def problems(run: Run) -> list[str]:
         found.append(f"--snr is {run.denoising.snr_gamma}; gamma must be above 0, 5 is usual")
     if run.tuning.ema_decay is not None and not 0 < run.tuning.ema_decay < 1:
         found.append(f"--ema is {run.tuning.ema_decay}; a decay is between 0 and 1, like .99")
+    if any(not prompt.strip() for prompt in run.sample_prompts):
+        found.append("sample_prompts: one is empty; leave it out")
     if any(not template.strip() for template in run.images.templates):
         found.append("images.templates: one is empty; write prompts with [trigger] in them")
     return found + _optimizer_problems(run) + _concept_problems(run.concepts)

@@ -58,6 +58,10 @@ class Run:
     """Steps between checkpoints."""
     card_pictures: int = 4
     """Pictures sampled for the model card when the run ends; 0: none."""
+    sample_every: int = 0
+    """Steps, over both stages, between pictures sampled while it trains; 0: none."""
+    sample_prompts: tuple[str, ...] = ()
+    """Their prompts, [trigger] where the concept's words go; empty: the model card's."""
 
     def __post_init__(self) -> None:
         """Check what no single field can know."""
@@ -89,7 +93,15 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_NOT_IDENTITY = ("out", "device", "batch_concepts", "save_steps", "card_pictures")
+_NOT_IDENTITY = (
+    "out",
+    "device",
+    "batch_concepts",
+    "save_steps",
+    "card_pictures",
+    "sample_every",
+    "sample_prompts",
+)
 
 
 def plain(run: Run) -> dict[str, Any]:
