@@ -3,6 +3,7 @@
 The packages are optional: pip install -e '.[adamw-8bit,prodigy,schedule-free]', then this file.
 """
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,26 @@ def test_prodigys_rate_is_what_it_found_times_the_schedule(
         if record.stage == "tuning":
             found = training.state()["optimizer./d"].item()
             assert record.learning_rate == pytest.approx(found * (1 - (record.step - 1) / 4))
+
+
+def test_bitsandbytes_is_kept_from_the_hub() -> None:
+    """Imported by itself it asks `kernels`, if that is there and the processor has bf16."""
+    pytest.importorskip("bitsandbytes")
+    program = """
+import sys, types
+from pathlib import Path
+hub = types.ModuleType("kernels")
+hub.get_kernel = lambda *given, **named: print("asked")
+sys.modules["kernels"] = hub
+from textreg.concept_optimizer import require_optimizer
+from textreg.config import Concept, Optimizer, Run
+concept = Concept(images=Path("cat"), noun="cat")
+optimizer = Optimizer(name="adamw-8bit")
+require_optimizer(Run(concepts=(concept,), out=Path("out"), optimizer=optimizer))
+print(sys.modules["kernels"] is hub, "bitsandbytes.optim" in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "True True\n", "")
 
 
 @pytest.mark.parametrize("name", PACKAGES)

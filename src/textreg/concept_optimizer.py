@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -137,4 +140,25 @@ def paced(stage: Inversion | Tuning, settings: Optimizer) -> Inversion | Tuning:
 
 def _module(name: str) -> Any:
     own = _PACKAGES[name]
-    return optional(own.module, f"--optimizer {name}", own.package, name)
+    with _kept_from("kernels", "bitsandbytes.backends.cpu.ops"):
+        return optional(own.module, f"--optimizer {name}", own.package, name)
+
+
+@contextmanager
+def _kept_from(hub: str, logger: str) -> Generator[None]:
+    """Import without a package, and without the warning that it is missing.
+
+    bitsandbytes asks `kernels`, where it is installed, for a matrix product from the hub when it is
+    imported; no optimiser needs it, and nothing here reaches for the network by itself.
+    """
+    there, log = sys.modules.get(hub), logging.getLogger(logger)
+    level = log.level
+    sys.modules[hub] = None  # type: ignore[assignment]
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        del sys.modules[hub]
+        if there is not None:
+            sys.modules[hub] = there
