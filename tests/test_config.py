@@ -11,6 +11,7 @@ from textreg.config import (
     ClassImages,
     Concept,
     Context,
+    Denoising,
     Images,
     Inversion,
     Mask,
@@ -29,7 +30,7 @@ from textreg.settings import build_run, run_from
 CAT = Concept(images=Path("data/cat"), noun="cat")
 OUT = Path("runs/cat")
 SECTIONS = (Concept, Images, Optimizer, Inversion, Tuning, Mask, TextReg, Run)
-SECTIONS += (ClassImages, OutputPreservation, WeightDecay, Context)
+SECTIONS += (ClassImages, OutputPreservation, WeightDecay, Context, Denoising)
 
 
 def a_run(**changes: Any) -> Run:
@@ -58,6 +59,8 @@ def test_defaults_are_the_recommendation() -> None:
         "weight_decay": 1e-2,
         "batch_size": 1,
         "accumulation": 1,
+        "name": "adamw",
+        "prodigy_coefficient": 1.0,
     }
     assert run["inversion"] == {
         "steps": 500,
@@ -76,6 +79,7 @@ def test_defaults_are_the_recommendation() -> None:
         "schedule": "constant",
         "rank": 10,
         "max_grad_norm": 1.0,
+        "ema_decay": None,
     }
     assert run["mask"] == {"ratio": 0.75, "in_tuning": True}
     assert run["textreg"] == {
@@ -98,6 +102,7 @@ def test_defaults_are_the_recommendation() -> None:
     }
     assert run["output_preservation"] == {"weight": 1.0}
     assert run["weight_decay"] == {"weight": 0.003, "form": "product"}
+    assert run["denoising"] == {"snr_gamma": None, "noise_offset": 0.0}
     assert run["context"] == {"weight": 0.001}
 
 
@@ -175,6 +180,11 @@ def test_an_unknown_key_is_refused_at_every_level() -> None:
         ),
         ({"output_preservation": OutputPreservation(weight=-1)}, "output_preservation.weight"),
         ({"weight_decay": WeightDecay(weight=-1)}, "weight_decay.weight is -1"),
+        ({"denoising": Denoising(snr_gamma=0)}, "--snr is 0; gamma must be above 0"),
+        ({"denoising": Denoising(snr_gamma=float("nan"))}, "--snr is nan"),
+        ({"tuning": Tuning(ema_decay=1)}, "--ema is 1; a decay is between 0 and 1"),
+        ({"tuning": Tuning(ema_decay=0)}, "--ema is 0"),
+        ({"denoising": Denoising(noise_offset=-1)}, "--noise-offset is -1"),
         ({"context": Context(weight=-1)}, "context.weight is -1"),
         ({"inversion": Inversion(steps=-1)}, "--inversion-steps is -1"),
         ({"tuning": Tuning(steps=-1)}, "--tuning-steps is -1"),

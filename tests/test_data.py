@@ -15,7 +15,16 @@ from textreg.backbone import Backbone
 from textreg.batch import losses, noisy_batch
 from textreg.buckets import bucket, buckets
 from textreg.cli import main
-from textreg.config import Concept, Images, Inversion, Optimizer, Run, plain, without_later
+from textreg.config import (
+    Concept,
+    Denoising,
+    Images,
+    Inversion,
+    Optimizer,
+    Run,
+    plain,
+    without_later,
+)
 from textreg.errors import UserError
 from textreg.instance_prompts import InstancePrompts, PictureChoice
 from textreg.method.denoising import loss_per_concept
@@ -282,6 +291,8 @@ def test_new_settings_at_their_defaults_leave_a_runs_name_alone() -> None:
         "views": 8,
     }
     assert "masks" not in run.identity()["concepts"][0]
+    assert "denoising" not in run.identity()
+    assert replace(run, denoising=Denoising(snr_gamma=5)).digest != run.digest
     for other in (Images(buckets=True), Images(captions=False), Images(templates=("a",))):
         assert replace(run, images=other).digest != run.digest
 

@@ -177,7 +177,7 @@ def test_stacked_adamw_is_torchs_own_for_each_concept() -> None:
     scale = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)
     settings = Optimizer(weight_decay=0.1)
     stacked = torch.nn.Parameter(start.clone())
-    ours = ConceptAdamW([stacked], 0.01, settings)
+    ours = ConceptAdamW({"weight": stacked}, 0.01, settings)
     alone = [torch.nn.Parameter(x.clone()) for x in start]
     theirs = [
         torch.optim.AdamW([p], lr=0.01 * float(s), eps=settings.epsilon, weight_decay=0.1)

@@ -118,6 +118,18 @@ def test_learning_rate_is_the_formula(schedule: Schedule, warmup: int) -> None:
         assert learning_rate(settings, step) == pytest.approx(wanted, rel=1e-12)
 
 
+def test_learning_rates_by_hand() -> None:
+    """Warm-up over two steps, then the schedule; cos(0, 45, 90, 135 degrees)."""
+    for schedule, wanted in (
+        ("constant", [0.5, 1, 1, 1, 1, 1]),
+        ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5, 1, 1, 0.853553, 0.5, 0.146447]),
+    ):
+        settings = Tuning(steps=6, learning_rate=1.0, warmup_steps=2, schedule=schedule)
+        rates = [learning_rate(settings, step) for step in range(6)]
+        assert rates == pytest.approx(wanted, abs=1e-6)
+
+
 def test_norm_is_pulled_back_after_each_step_unless_switched_off(
     backbone64: Backbone, tiny_base: Path, cat_pictures: Path
 ) -> None:

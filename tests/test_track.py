@@ -1,5 +1,6 @@
 """Trackers take the records and nothing else; a missing one is said in one line."""
 
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from textreg.backbone import Backbone
 from textreg.cli import main
@@ -14,6 +16,7 @@ from textreg.errors import UserError
 from textreg.track import TRACKERS, scalars, tracker
 from textreg.trainer import steps
 from textreg.training import StepRecord
+from textreg.training_samples import StepPicture
 from tiny_run import tiny_run
 
 RECORD = StepRecord(
@@ -54,6 +57,9 @@ class FakeTensorBoard(ModuleType):
     def add_scalar(self, name: str, value: float, step: int) -> None:
         self.calls.append((name, value, step))
 
+    def add_image(self, name: str, pixels: Any, step: int, dataformats: str) -> None:
+        self.calls.append((name, pixels.shape, step, dataformats))
+
     def close(self) -> None:
         self.calls.append("close")
 
@@ -70,7 +76,10 @@ class FakeWandB(ModuleType):
         self.options.append(options)
         return self
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def Image(self, image: Any, caption: str) -> Any:
+        return image.size, caption
+
+    def log(self, values: dict[str, Any], step: int) -> None:
         self.calls.append((values, step))
 
     def finish(self) -> None:
@@ -92,7 +101,7 @@ def test_tensorboard_gets_every_step_and_a_resumed_run_replaces_its_own(
         assert fake.calls == []
         going = steps(run, backbone)
         for _, record in zip(range(4), going, strict=False):
-            log(record)
+            log.write(record)
             written += [(k, v, record.global_step) for k, v in scalars(record).items()]
         going.close()  # type: ignore[attr-defined]
     folder = str(tmp_path / "run" / "tensorboard")
@@ -100,9 +109,36 @@ def test_tensorboard_gets_every_step_and_a_resumed_run_replaces_its_own(
     fake.calls.clear()
     with tracker("tensorboard", run) as log:
         for record in steps(run, backbone):
-            log(record)
+            log.write(record)
     assert fake.calls[0] == ("open", folder, 5)
     assert [call[2] for call in fake.calls[1:-1] if call[0] == "cat/loss/total"] == [5, 6]
+
+
+@pytest.mark.filterwarnings("default")
+def test_tensorboards_own_reader_finds_the_numbers_and_the_pictures(
+    tiny_base: Path, cat_pictures: Path, tmp_path: Path
+) -> None:
+    """With the package, which is optional: pip install 'textreg[track]'."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tiny_run(tiny_base, tmp_path / "run", cat_pictures)
+    image = Image.new("RGB", (3, 2), "red")
+    picture = StepPicture(concept="cat", global_step=13, prompt="a <krk1> cat", image=image)
+    for step in (12, 13):  # stopped after each
+        with tracker("tensorboard", run) as log:
+            log.write(replace(RECORD, global_step=step))
+            if step == 13:
+                log.picture(picture)
+    found = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert set(found.Tags()["scalars"]) == set(scalars(RECORD))
+    values = [(event.step, event.value) for event in found.Scalars("cat/loss/total")]
+    assert values == [(12, 0.75), (13, 0.75)]
+    (tag,) = found.Tags()["images"]
+    (event,) = found.Images(tag)
+    assert (tag, event.step) == ("cat/samples/a <krk1> cat", 13)
+    with Image.open(io.BytesIO(event.encoded_image_string)) as drawn:
+        assert drawn.convert("RGB").tobytes() == image.tobytes()
 
 
 def test_wandb_continues_the_run_of_a_folder(
@@ -113,7 +149,7 @@ def test_wandb_continues_the_run_of_a_folder(
     run = tiny_run(tiny_base, tmp_path / "run", cat_pictures)
     for one in (run, run, replace(run, out=tmp_path / "other")):
         with tracker("wandb", one) as log:
-            log(RECORD)
+            log.write(RECORD)
     assert fake.calls == [(scalars(RECORD), 13), "finish"] * 3
     first, again, other = fake.options
     assert first == again
@@ -146,5 +182,5 @@ def test_without_a_name_nothing_is_tracked(
     tiny_base: Path, cat_pictures: Path, tmp_path: Path
 ) -> None:
     with tracker(None, tiny_run(tiny_base, tmp_path / "run", cat_pictures)) as log:
-        log(RECORD)
+        log.write(RECORD)
     assert not any(tmp_path.iterdir())

@@ -167,6 +167,36 @@ def test_accumulation_is_the_mean_gradient_of_its_micro_batches(
         torch.testing.assert_close(grad, mean, rtol=1e-10, atol=1e-14)
 
 
+def test_accumulated_micro_batches_are_one_large_batch(
+    backbone64: Backbone,
+    tiny_base: Path,
+    cat_pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three of two and one of six, given the same draws: the same run, to rounding."""
+    large = tiny_run(
+        tiny_base, tmp_path / "large", cat_pictures, dtype="fp64", optimizer=Optimizer(batch_size=6)
+    )
+    small = replace(
+        large, out=tmp_path / "small", optimizer=Optimizer(batch_size=2, accumulation=3)
+    )
+    there = train(large, backbone64).adapters()[0]
+
+    def counted_on(*key: Any) -> Draws:
+        *rest, micro, sample = key
+        return Draws(*rest, 0, 2 * micro + sample)
+
+    monkeypatch.setattr("textreg.training.Draws", counted_on)
+    here = train(small, backbone64).adapters()[0]
+    close = {"rtol": 0, "atol": 1e-9}
+    torch.testing.assert_close(here.vector, there.vector, **close)
+    for name, factors in there.factors.items():
+        for factor, other in zip(factors, here.factors[name], strict=True):
+            torch.testing.assert_close(other, factor, **close)
+        assert factors[1].abs().max() > 1e-4
+
+
 def test_total_is_the_weighted_sum_of_the_terms(
     backbone: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path
 ) -> None:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from textreg.backbone import Backbone
+from textreg.config import Denoising
 from textreg.latents import Latents
-from textreg.method.denoising import add_noise, loss_per_concept, target
+from textreg.method.denoising import add_noise, loss_per_concept, min_snr_weight, target
 from textreg.method.text_features import TextFeatures
 from textreg.method.text_projections import TextProjections
 from textreg.randomness import Draws
@@ -39,6 +40,8 @@ class Batch:
     """The prediction to come close to, in the shape of x_t."""
     counts: Tensor | Sequence[Tensor] | None = None
     """How much each pixel counts, in the shape of x_t with one channel; none: all alike."""
+    shares: Tensor | None = None
+    """How much each sample counts, [N, S]; none: all alike."""
     weight: float = 1.0
 
 
@@ -50,8 +53,10 @@ def noisy_batch(
     *,
     gate: Tensor | None = None,
     weight: float = 1.0,
+    settings: Denoising | None = None,
 ) -> Batch:
     """Draw pictures, noise and timesteps; what is wanted is the noise (or velocity) itself."""
+    settings = settings or Denoising()
     pairs = [own.samples(samples) for own, samples in zip(latents, draws, strict=True)]
     x_0 = [[x for x, _ in own] for own in pairs]
     each = [d for samples in draws for d in samples]
@@ -63,13 +68,20 @@ def noisy_batch(
     for members in by_shape([own[0] for own in x_0]):
         clean = torch.stack([x for n in members for x in x_0[n]])
         noise = torch.stack(
-            [d.normal("noise", tuple(clean.shape[1:])) for n in members for d in draws[n]]
+            [
+                _noise(d, tuple(clean.shape[1:]), settings.noise_offset)
+                for n in members
+                for d in draws[n]
+            ]
         ).to(clean)
         a_t = alphas[t[members].flatten()]
         both = add_noise(clean, noise, a_t), target(clean, noise, a_t, backbone.prediction_type)
         for values, place in zip(both, (noisy, wanted), strict=True):
             for n, own in zip(members, values.unflatten(0, (len(members), -1)), strict=True):
                 place[n] = own
+    shares = None
+    if settings.snr_gamma is not None:
+        shares = min_snr_weight(alphas[t], settings.snr_gamma, backbone.prediction_type)
     return Batch(
         x_t=noisy,
         t=t,
@@ -77,8 +89,15 @@ def noisy_batch(
         gate=gate,
         wanted=wanted,
         counts=_counts([[c for _, c in own] for own in pairs], wanted),
+        shares=shares,
         weight=weight,
     )
+
+
+def _noise(draws: Draws, shape: tuple[int, ...], offset: float) -> Tensor:
+    """Normal noise, with an offset of its own on each channel (Guttenberg 2023)."""
+    noise = draws.normal("noise", shape)
+    return noise + offset * draws.normal("noise offset", (shape[0], 1, 1)) if offset else noise
 
 
 def by_shape(tensors: Sequence[Tensor]) -> list[list[int]]:
@@ -159,7 +178,8 @@ def _loss(predictions: Sequence[Tensor], batch: Batch) -> Tensor:
         counts = None
         if batch.counts is not None:
             counts = torch.cat([batch.counts[n] for n in members])
-        values = loss_per_concept(prediction, wanted, len(members), counts)
+        shares = None if batch.shares is None else batch.shares[members].flatten()
+        values = loss_per_concept(prediction, wanted, len(members), counts, shares)
         for n, value in zip(members, values, strict=True):
             found[n] = value
     return torch.stack(found)

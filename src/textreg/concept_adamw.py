@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from textreg.config import Optimizer
+from textreg.quarantine import undo
 
 
 class ConceptAdamW(torch.optim.Optimizer):
@@ -17,14 +18,15 @@ class ConceptAdamW(torch.optim.Optimizer):
     bias correction (Loshchilov and Hutter, ICLR 2019).
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], rate: float, settings: Optimizer):
+    def __init__(self, parameters: Mapping[str, nn.Parameter], rate: float, settings: Optimizer):
         defaults = {
             "lr": rate,
             "betas": (settings.beta1, settings.beta2),
             "eps": settings.epsilon,
             "weight_decay": settings.weight_decay,
         }
-        super().__init__(parameters, defaults)
+        super().__init__(parameters.values(), defaults)
+        self._named = dict(parameters)
         for p in self.param_groups[0]["params"]:
             self.state[p] = {
                 "step": torch.zeros(len(p), dtype=torch.float64, device=p.device),
@@ -58,7 +60,40 @@ class ConceptAdamW(torch.optim.Optimizer):
             spread = (state["exp_avg_sq"].sqrt() / wide(root)).add_(group["eps"])
             p.sub_(wide(size) * state["exp_avg"] / spread)
 
-    def tensors(self) -> list[Tensor]:
-        """Everything that a step changes: the parameters, the moments, the counts."""
+    def update(self, rate: float, scale: Tensor) -> None:
+        """`step` at this rate."""
+        self.param_groups[0]["lr"] = rate
+        self.step(scale)
+
+    def keep(self) -> list[Tensor]:
+        """Everything that a step changes, for `undo`."""
+        return [tensor.clone() for tensor in self._changing()]
+
+    def undo(self, which: Tensor, kept: Sequence[Tensor]) -> None:
+        """Bring some concepts, [concepts], back to what `keep` gave."""
+        undo(which, self._changing(), kept)
+
+    def _changing(self) -> list[Tensor]:
+        """The parameters, the moments, the counts."""
         params: list[Tensor] = self.param_groups[0]["params"]
         return [*params, *(t for p in params for t in self.state[p].values())]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state by name, NAME/KEY."""
+        return {
+            f"{name}/{key}": value
+            for name, p in self._named.items()
+            for key, value in self.state[p].items()
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the state: the inverse of `tensors`."""
+        for name, value in self.tensors().items():
+            value.copy_(tensors[name])
+
+    def factors(self) -> list[float]:
+        """1: the rate is what it is."""
+        return [1.0] * len(self.param_groups[0]["params"][0])
+
+    def averaged(self) -> None:
+        """None: what trains is saved."""

@@ -1,8 +1,10 @@
-"""Whether what is installed is what this package was tested with. Imports none of it."""
+"""Whether what is installed is what this package was tested with, and what it may do without."""
 
 from __future__ import annotations
 
+import importlib
 from importlib import metadata
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -29,3 +31,23 @@ def check_versions() -> None:
             wrong.append(f"{wanted.name} is {found}, needed is {wanted.specifier}")
     if wrong:
         raise UserError(f"{'; '.join(wrong)}; install the package again with pip to mend this")
+
+
+def optional(module: str, asked: str, package: str, extra: str) -> Any:
+    """Import a module of a package that only some need.
+
+    Args:
+        module: its name.
+        asked: what needs it, as the user typed it.
+        package: the package's name.
+        extra: our extra that brings it.
+
+    Raises:
+        UserError: it is not installed; names package and extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise UserError(
+            f"{asked}: the package {package} is not installed; pip install 'textreg[{extra}]'"
+        ) from None

@@ -16,6 +16,7 @@ from textreg.run_lock import locked
 from textreg.sampling import PictureModel, sample
 from textreg.trainer import load_base, trainings
 from textreg.training import StepRecord
+from textreg.training_samples import StepPicture, TrainingSamples
 
 
 def learn(
@@ -24,6 +25,7 @@ def learn(
     backbone: Backbone | None = None,
     on_step: Callable[[StepRecord], bool | None] | None = None,
     on_trained: Callable[[], None] | None = None,
+    on_sample: Callable[[StepPicture], object] | None = None,
     take_over: bool = False,
 ) -> list[Adapter] | None:
     """Train a run, or what is left of it, and write its model card.
@@ -33,6 +35,7 @@ def learn(
         backbone: the base, if it is loaded already.
         on_step: called with each record; returning True stops after that step.
         on_trained: called when the last step is saved, before pictures are drawn.
+        on_sample: called with each picture that the run's sample_every asks for.
         take_over: go on where a process of another machine is on record.
 
     Returns:
@@ -44,13 +47,16 @@ def learn(
     """
     place = RunFolder(run)
     if not place.finished:
+        samples = TrainingSamples(run, on_sample) if run.sample_every else None
         lost: QuarantineError | None = None
         try:
             for training, records in trainings(run, backbone, with_start=True, take_over=take_over):
                 backbone = training.backbone
-                del training
                 if on_step and any([on_step(record) for record in records]):
                     return None
+                if samples:
+                    samples.take(training, first=not records)
+                del training
         except QuarantineError as error:
             lost = error
         # Nothing was left to train if a kill took only the cards.

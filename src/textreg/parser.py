@@ -10,6 +10,7 @@ from typing import Any
 import textreg.priors as priors
 from textreg.flags import NearestParser, count_or_auto, number, seed_number, whole_number
 from textreg.track import TRACKERS
+from textreg.training_flags import TRAINING_FLAGS, add_sample_flags
 
 RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--base": ("base", {"metavar": "NAME|DIR|HUB_ID", "help": "base model; toyland is embedded"}),
@@ -47,7 +48,7 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": "precision of the frozen denoiser",
         },
     ),
-}
+} | TRAINING_FLAGS
 
 
 def parser() -> NearestParser:
@@ -134,6 +135,7 @@ def _train_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--track", choices=TRACKERS, help="send losses and drift to a tracker as well"
     )
+    add_sample_flags(verb)
     verb.add_argument(
         "--resume", action="store_true", help="only go on; an error where no run has begun"
     )

@@ -1,4 +1,4 @@
-"""Losses and drift to a tracker: one more consumer of the records. Imports no torch by itself.
+"""Losses, drift and samples to a tracker: one more consumer of them. Imports no torch by itself.
 
 tensorboard: event files in RUN/tensorboard    wandb: the project "textreg", one W&B run a folder
 """
@@ -6,33 +6,45 @@ tensorboard: event files in RUN/tensorboard    wandb: the project "textreg", one
 from __future__ import annotations
 
 import hashlib
-import importlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from textreg.config import Run, plain
-from textreg.errors import UserError
+from textreg.dependencies import optional
 
 if TYPE_CHECKING:
     from textreg.training import StepRecord
+    from textreg.training_samples import StepPicture
 
 TRACKERS = ("tensorboard", "wandb")
 
 
+class Tracker(Protocol):
+    """What takes the records and the samples of a run."""
+
+    def write(self, record: StepRecord) -> None:
+        """Log a record's numbers."""
+        ...
+
+    def picture(self, picture: StepPicture) -> None:
+        """Log a sample."""
+        ...
+
+
 @contextmanager
-def tracker(name: str | None, run: Run) -> Generator[Callable[[StepRecord], None]]:
-    """A function that takes each record of a run; with no name it does nothing.
+def tracker(name: str | None, run: Run) -> Generator[Tracker]:
+    """What takes each record and sample of a run; with no name it does nothing.
 
     Raises:
         UserError: the tracker's package is not installed.
     """
     if name is None:
-        yield lambda record: None
+        yield _Nothing()
         return
     log = {"tensorboard": _TensorBoard, "wandb": _WandB}[name](run)
     try:
-        yield log.write
+        yield log
     finally:
         log.close()
 
@@ -45,6 +57,14 @@ def scalars(record: StepRecord) -> dict[str, float]:
     return {f"{record.concept}/{name}": value for name, value in numbers.items()}
 
 
+class _Nothing:
+    def write(self, record: StepRecord) -> None:
+        pass
+
+    def picture(self, picture: StepPicture) -> None:
+        pass
+
+
 class _TensorBoard:
     def __init__(self, run: Run):
         self._open = _package("tensorboard", "torch.utils.tensorboard").SummaryWriter
@@ -52,11 +72,23 @@ class _TensorBoard:
         self._writer: Any = None
 
     def write(self, record: StepRecord) -> None:
+        writer = self._from(record.global_step)
+        for name, value in scalars(record).items():
+            writer.add_scalar(name, value, record.global_step)
+
+    def picture(self, picture: StepPicture) -> None:
+        import numpy as np
+
+        # If it comes before any record, its step was taken, and logged, before the run went on.
+        writer = self._from(picture.global_step + 1)
+        name, pixels = _picture_name(picture), np.asarray(picture.image)
+        writer.add_image(name, pixels, picture.global_step, dataformats="HWC")
+
+    def _from(self, step: int) -> Any:
         if self._writer is None:
             # Steps that a resumed run takes again replace those of before.
-            self._writer = self._open(self._folder, purge_step=record.global_step)
-        for name, value in scalars(record).items():
-            self._writer.add_scalar(name, value, record.global_step)
+            self._writer = self._open(self._folder, purge_step=step)
+        return self._writer
 
     def close(self) -> None:
         if self._writer is not None:
@@ -65,14 +97,21 @@ class _TensorBoard:
 
 class _WandB:
     def __init__(self, run: Run):
-        self._open = _package("wandb", "wandb").init
+        self._module = _package("wandb", "wandb")
         self._run = run
         self._session: Any = None
 
     def write(self, record: StepRecord) -> None:
+        self._log(scalars(record), record.global_step)
+
+    def picture(self, picture: StepPicture) -> None:
+        image = self._module.Image(picture.image, caption=picture.prompt)
+        self._log({_picture_name(picture): image}, picture.global_step)
+
+    def _log(self, values: dict[str, Any], step: int) -> None:
         if self._session is None:
             folder = str(self._run.out.resolve())
-            self._session = self._open(
+            self._session = self._module.init(
                 project="textreg",
                 name=self._run.out.name,
                 id=hashlib.sha256(f"{folder} {self._run.digest}".encode()).hexdigest()[:16],
@@ -80,17 +119,16 @@ class _WandB:
                 dir=str(self._run.out),
                 config=plain(self._run),
             )
-        self._session.log(scalars(record), step=record.global_step)
+        self._session.log(values, step=step)
 
     def close(self) -> None:
         if self._session is not None:
             self._session.finish()
 
 
+def _picture_name(picture: StepPicture) -> str:
+    return f"{picture.concept}/samples/{picture.prompt}"
+
+
 def _package(name: str, module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError:
-        raise UserError(
-            f"--track {name}: the package {name} is not installed; pip install 'textreg[track]'"
-        ) from None
+    return optional(module, f"--track {name}", name, "track")

@@ -15,6 +15,7 @@ from textreg.base_check import check_training
 from textreg.base_digest import base_digest
 from textreg.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from textreg.concept import Folder, inspect_folder
+from textreg.concept_optimizer import require_optimizer
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.errors import UserError
@@ -32,10 +33,11 @@ def check_pictures(run: Run) -> list[Folder]:
     """Read every concept's pictures and the prior's settings, before anything slow.
 
     Raises:
-        UserError: the first problem, by file; or there is no step to take.
+        UserError: the first problem, by file; or there is no step to take; or a package is missing.
     """
     require_steps(run)
     prior_of(run)
+    require_optimizer(run)
     folders = [
         inspect_folder(concept.images, settings=run.images, masks=concept.masks)
         for concept in run.concepts

@@ -9,24 +9,25 @@ import torch
 from torch import Tensor
 
 from textreg.adapter import Adapter
+from textreg.averages import Averages, with_values
 from textreg.backbone import Backbone
 from textreg.batch import losses, noisy_batch
 from textreg.checkpoint import Checkpoint, refuse_unfit
 from textreg.concept import Folder
-from textreg.concept_adamw import ConceptAdamW
+from textreg.concept_optimizer import concept_optimizer, paced
 from textreg.concept_rows import whole
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
 from textreg.errors import UserError
 from textreg.latents import latents_of
 from textreg.memory_limit import MemoryLimit
+from textreg.method.text_projections import LowRankEdit
 from textreg.priors import Penalty, prior_of
 from textreg.quarantine import (
     Quarantine,
     ended,
     line,
     step_in_words,
-    undo,
     weights_are_finite,
 )
 from textreg.randomness import Draws
@@ -95,9 +96,10 @@ class Training:
             vectors = self.inversion.vectors.detach()
             self.stage = TuningStage(self.run, self.texts, vectors, self.projections, self.prior)
         self.stage_index, self.step = index, 0
-        self.optimizer = ConceptAdamW(
-            self.stage.parameters().values(), self.stage.settings.learning_rate, self.run.optimizer
-        )
+        parameters, settings = self.stage.parameters(), self.run.optimizer
+        self.optimizer = concept_optimizer(parameters, self.stage.settings, settings)
+        decay = self.run.tuning.ema_decay if index else None
+        self.averages = Averages(parameters, decay) if decay else None
 
     def advance(self) -> bool:
         """Go to the next stage if this one is done; False when nothing is left to train."""
@@ -132,14 +134,12 @@ class Training:
     def take_step(self) -> list[StepRecord]:
         """One update of every concept."""
         start = time.perf_counter()
-        rate = learning_rate(self.stage.settings, self.step)
-        self.optimizer.param_groups[0]["lr"] = rate
+        rate = learning_rate(paced(self.stage.settings, self.run.optimizer), self.step)
         terms = self.memory.fit(self._gradients)
         norms = self._gradient_norms()
         self._clip(norms)
-        before = [tensor.clone() for tensor in self.optimizer.tensors()]
-        scale = self.quarantine.scale
-        self.optimizer.step(scale)
+        kept, scale = self.optimizer.keep(), self.quarantine.scale
+        self.optimizer.update(rate, scale)
         self.optimizer.zero_grad()
         self.stage.after_step(rate * scale)
         finite = [
@@ -147,7 +147,10 @@ class Training:
             norms.isfinite(),
             weights_are_finite(self.stage.parameters().values()),
         ]
-        undo(~self.quarantine.judge(finite, self.global_step + 1), self.optimizer.tensors(), before)
+        holds = self.quarantine.judge(finite, self.global_step + 1)
+        self.optimizer.undo(~holds, kept)
+        if self.averages:
+            self.averages.update(holds)
         self.step += 1
         return self._records(terms, rate, start)
 
@@ -178,6 +181,7 @@ class Training:
             self.stage.features(draws),
             backbone,
             gate=self.stage.gate(draws),
+            settings=run.denoising,
         )
         batches = {"denoising": instance} | self.stage.batches(draws, instance)
         errors = losses(list(batches.values()), self.projections, backbone)
@@ -209,11 +213,14 @@ class Training:
     def _records(self, terms: dict[str, Tensor], rate: float, start: float) -> list[StepRecord]:
         """What the step did; here its results come to the host."""
         watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
-        shifts = self.text_shift.measure(self.edit) if watch else [None] * len(self.texts)
+        shifts = self.text_shift.measure(self.saved_edit()) if watch else [None] * len(self.texts)
         columns = [*(value.double() for value in terms.values()), *self._quarantine_columns()]
         *values, strikes, steps, whats = torch.stack(columns).tolist()
         active = [not ended(before) for before in self._strikes]
-        scales = [0.5 if before else 1.0 for before in self._strikes]
+        scales = [
+            factor * (0.5 if before else 1.0)
+            for factor, before in zip(self.optimizer.factors(), self._strikes, strict=True)
+        ]
         self._host_quarantine(strikes, steps, whats)
         seconds = time.perf_counter() - start
         return [
@@ -252,8 +259,14 @@ class Training:
         }
         return {self.concepts[n].name: line for n, line in sorted((self._lines | here).items())}
 
+    def saved_edit(self) -> LowRankEdit:
+        """The edit that adapters hold: the averaged one, if there is one."""
+        values = self.averages.values if self.averages else self.optimizer.averaged()
+        return with_values(self.edit, values) if values else self.edit
+
     def adapters(self) -> list[Adapter]:
         """Each concept of `active` as it stands now."""
+        edit = self.saved_edit()
         return [
             Adapter(
                 identifier=concept.identifier,
@@ -263,7 +276,7 @@ class Training:
                 factors={
                     name: (down.cpu().clone(), up.cpu().clone())
                     for name, (down, up) in zip(
-                        self.projections.names, self.edit.factors(n), strict=True
+                        self.projections.names, edit.factors(n), strict=True
                     )
                 },
                 alpha=float(self.run.tuning.rank),
@@ -284,9 +297,9 @@ class Training:
         tensors = {"vectors": self.inversion.vectors} | self.quarantine.state()
         if self.stage_index == 1:
             tensors |= {f"edit.{name}": p for name, p in self.edit.named_parameters()}
-        for name, parameter in self.stage.parameters().items():
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"optimizer.{name}/{key}"] = value
+        tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
+        if self.averages:
+            tensors |= self.averages.state()
         return {name: tensor.detach() for name, tensor in tensors.items()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -310,8 +323,9 @@ class Training:
                 for name, parameter in self.edit.named_parameters():
                     parameter.copy_(tensors[f"edit.{name}"])
         self.step = step
-        for name, parameter in self.stage.parameters().items():
-            for key, value in self.optimizer.state[parameter].items():
-                value.copy_(tensors[f"optimizer.{name}/{key}"])
+        own = {name: tensors[f"optimizer.{name}"] for name in self.optimizer.tensors()}
+        self.optimizer.load(own)
+        if self.averages:
+            self.averages.restore(tensors)
         self.quarantine.restore(tensors)
         self._host_quarantine(*torch.stack(self._quarantine_columns()).tolist())

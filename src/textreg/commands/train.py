@@ -23,6 +23,10 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     flags["concepts"] = concepts_of(arguments)
     if arguments.prompts_file is not None:
         flags["images.templates"] = tuple(read_prompt_file(arguments.prompts_file))
+    if arguments.sample_every is not None:
+        flags["sample_every"] = arguments.sample_every
+    if arguments.sample_prompts is not None:
+        flags["sample_prompts"] = tuple(read_prompt_file(arguments.sample_prompts))
     if arguments.out is not None:
         flags["out"] = arguments.out
     place = Path("runs") / "-".join(c["images"].name for c in flags["concepts"])
@@ -94,11 +98,17 @@ def run_with_progress(
         def on_step(record: Any) -> bool:
             stop.immediate = False
             progress.show(record)
-            log(record)
+            log.write(record)
             return stop.is_set()
 
         try:
-            adapters = learn(run, on_step=on_step, on_trained=stop.at_once, take_over=take_over)
+            adapters = learn(
+                run,
+                on_step=on_step,
+                on_trained=stop.at_once,
+                on_sample=log.picture,
+                take_over=take_over,
+            )
         except KeyboardInterrupt:
             adapters = None  # while loading or drawing, where nothing is lost by it
     if adapters is None:

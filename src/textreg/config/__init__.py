@@ -13,13 +13,22 @@ from textreg.config.priors import (
     WeightDecay,
 )
 from textreg.config.run import Dtype, Run, plain
-from textreg.config.stages import Inversion, Mask, Optimizer, Schedule, Tuning
+from textreg.config.stages import (
+    Denoising,
+    Inversion,
+    Mask,
+    Optimizer,
+    OptimizerName,
+    Schedule,
+    Tuning,
+)
 
 __all__ = [
     "ClassImages",
     "Concept",
     "Context",
     "DecayForm",
+    "Denoising",
     "Dtype",
     "EditPool",
     "Form",
@@ -28,6 +37,7 @@ __all__ = [
     "Mask",
     "Masks",
     "Optimizer",
+    "OptimizerName",
     "OutputPreservation",
     "Property",
     "Run",

@@ -29,6 +29,8 @@ def without_later(section: Any, data: dict[str, Any]) -> dict[str, Any]:
             del left[field.name]
         elif dataclasses.is_dataclass(kind) and isinstance(value, dict):
             left[field.name] = without_later(kind, typing.cast(dict[str, Any], value))
+            if value and not left[field.name]:
+                del left[field.name]
         elif dataclasses.is_dataclass(kind) and isinstance(value, list):
             items = typing.cast(list[Any], value)
             left[field.name] = [without_later(kind, i) if isinstance(i, dict) else i for i in items]

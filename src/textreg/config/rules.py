@@ -42,6 +42,8 @@ def problems(run: Run) -> list[str]:
         "weight_decay.weight": run.weight_decay.weight,
         "context.weight": run.context.weight,
         "card_pictures": run.card_pictures,
+        "--sample-every": run.sample_every,
+        "--noise-offset": run.denoising.noise_offset,
     }
     found += [
         f"{name} is {value}; it must not be negative"
@@ -59,9 +61,38 @@ def problems(run: Run) -> list[str]:
     for template in run.textreg.class_prompts:
         if template.count("{}") != 1:
             found.append(f"textreg.class_prompts: {template!r} must contain {{}} exactly once")
+    if run.denoising.snr_gamma is not None and not run.denoising.snr_gamma > 0:
+        found.append(f"--snr is {run.denoising.snr_gamma}; gamma must be above 0, 5 is usual")
+    if run.tuning.ema_decay is not None and not 0 < run.tuning.ema_decay < 1:
+        found.append(f"--ema is {run.tuning.ema_decay}; a decay is between 0 and 1, like .99")
+    if any(not prompt.strip() for prompt in run.sample_prompts):
+        found.append("sample_prompts: one is empty; leave it out")
     if any(not template.strip() for template in run.images.templates):
         found.append("images.templates: one is empty; write prompts with [trigger] in them")
-    return found + _concept_problems(run.concepts)
+    return found + _optimizer_problems(run) + _concept_problems(run.concepts)
+
+
+def _optimizer_problems(run: Run) -> list[str]:
+    """What does not go with an optimiser, and why."""
+    found: list[str] = []
+    if not run.optimizer.prodigy_coefficient > 0:
+        value = run.optimizer.prodigy_coefficient
+        found.append(f"optimizer.prodigy_coefficient is {value}; it must be above 0")
+    if run.optimizer.name == "adamw-8bit" and run.dtype == "fp64":
+        found.append("--optimizer adamw-8bit knows no --dtype fp64; choose another of the two")
+    if run.optimizer.name == "schedule-free":
+        alternatives = {
+            "averages by itself: leave --ema out": run.tuning.ema_decay is not None,
+            "has no schedule: set tuning.schedule to constant": run.tuning.schedule != "constant",
+            "keeps a second edit, which textreg.hard does not pin: choose another": (
+                run.textreg.hard and "textreg" in run.prior.split("+")
+            ),
+            "needs optimizer.beta1 above 0": not run.optimizer.beta1 > 0,
+        }
+        found += [
+            f"--optimizer schedule-free {why}" for why, is_so in alternatives.items() if is_so
+        ]
+    return found
 
 
 def _concept_problems(concepts: tuple[Concept, ...]) -> list[str]:

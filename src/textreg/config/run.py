@@ -18,7 +18,7 @@ from textreg.config.priors import (
     WeightDecay,
 )
 from textreg.config.rules import problems
-from textreg.config.stages import Inversion, Mask, Optimizer, Tuning
+from textreg.config.stages import Denoising, Inversion, Mask, Optimizer, Tuning
 
 Dtype = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 
@@ -42,6 +42,7 @@ class Run:
     inversion: Inversion = field(default_factory=Inversion)
     tuning: Tuning = field(default_factory=Tuning)
     mask: Mask = field(default_factory=Mask)
+    denoising: Denoising = field(default_factory=Denoising)
     textreg: TextReg = field(default_factory=TextReg)
     class_images: ClassImages = field(default_factory=ClassImages)
     output_preservation: OutputPreservation = field(default_factory=OutputPreservation)
@@ -57,6 +58,10 @@ class Run:
     """Steps between checkpoints."""
     card_pictures: int = 4
     """Pictures sampled for the model card when the run ends; 0: none."""
+    sample_every: int = 0
+    """Steps, over both stages, between pictures sampled while it trains; 0: none."""
+    sample_prompts: tuple[str, ...] = ()
+    """Their prompts, [trigger] where the concept's words go; empty: the model card's."""
 
     def __post_init__(self) -> None:
         """Check what no single field can know."""
@@ -88,7 +93,15 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_NOT_IDENTITY = ("out", "device", "batch_concepts", "save_steps", "card_pictures")
+_NOT_IDENTITY = (
+    "out",
+    "device",
+    "batch_concepts",
+    "save_steps",
+    "card_pictures",
+    "sample_every",
+    "sample_prompts",
+)
 
 
 def plain(run: Run) -> dict[str, Any]:

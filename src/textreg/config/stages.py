@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from textreg.config.later import LATER
+
 Schedule = Literal["constant", "linear", "cosine"]
+OptimizerName = Literal["adamw", "adamw-8bit", "prodigy", "schedule-free"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Optimizer:
-    """AdamW and the batch, shared by both stages."""
+    """The optimiser and the batch, shared by both stages."""
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -21,6 +24,10 @@ class Optimizer:
     """Samples a concept and micro-batch."""
     accumulation: int = 1
     """Micro-batches an update."""
+    name: OptimizerName = field(default="adamw", metadata=LATER)
+    """Of stage 2; stage 1 has AdamW. All but adamw need a package of their own."""
+    prodigy_coefficient: float = field(default=1.0, metadata=LATER)
+    """Factor of the rate that Prodigy finds, in place of tuning.learning_rate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +59,8 @@ class Tuning:
     rank: int = 10
     max_grad_norm: float = 1.0
     """Clip of each concept's own gradient norm; 0 does not clip."""
+    ema_decay: float | None = field(default=None, metadata=LATER)
+    """Save a moving average of the edit with this decay, .99 or .999; none: the last edit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,3 +71,13 @@ class Mask:
     """rho: share of the samples that are masked; 0 switches the mask off."""
     in_tuning: bool = True
     """Mask in stage 2 as well."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Denoising:
+    """The denoising loss on the concept's pictures, in both stages."""
+
+    snr_gamma: float | None = field(default=None, metadata=LATER)
+    """Min-SNR weighting with this gamma, 5 in its paper; none: every timestep weighs alike."""
+    noise_offset: float = field(default=0.0, metadata=LATER)
+    """Size of a constant that is added to each channel of the noise; .05 to .1 is usual."""

@@ -44,8 +44,31 @@ def predicted_noise(
     return a_t.sqrt() * prediction + (1 - a_t).sqrt() * x_t
 
 
+def min_snr_weight(alphas_cumprod: Tensor, gamma: float, prediction_type: str) -> Tensor:
+    """Min-SNR weight of a sample's squared error: min(SNR, gamma) on the scale of x_0.
+
+    SNR = a_t / (1 - a_t). The error of the noise is SNR times that of x_0, the velocity's SNR + 1
+    times, so it is min(1, gamma / SNR), or min(SNR, gamma) / (SNR + 1).
+
+    Args:
+        alphas_cumprod: a_t of each sample's timestep, of any shape.
+        gamma: where the weight stops growing.
+        prediction_type: "epsilon" or "v_prediction".
+
+    Source: Hang et al., ICCV 2023, "Efficient diffusion training via min-SNR weighting".
+    """
+    snr = alphas_cumprod / (1 - alphas_cumprod)
+    if prediction_type == "epsilon":
+        return (gamma / snr).clamp(max=1)
+    return snr.clamp(max=gamma) / (snr + 1)
+
+
 def loss_per_concept(
-    prediction: Tensor, wanted: Tensor, concepts: int, counts: Tensor | None = None
+    prediction: Tensor,
+    wanted: Tensor,
+    concepts: int,
+    counts: Tensor | None = None,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error of each concept's own samples, [concepts], in float32 or wider.
 
@@ -57,10 +80,13 @@ def loss_per_concept(
         concepts: how many.
         counts: how much each pixel counts, [batch, 1, height, width]; each sample's mean is then
             over its own area, and one where nothing counts adds 0. None, and exactly so ones: all.
+        shares: factor of each sample's mean, [batch]; none: 1.
     """
     wide = torch.promote_types(prediction.dtype, torch.float32)
     error = (prediction.to(wide) - wanted.to(wide)).square()
     if counts is not None:
         area = counts.to(wide).mean((1, 2, 3), keepdim=True)
         error = error * torch.where(area > 0, counts.to(wide) / area, 0)
+    if shares is not None:
+        error = error * shares.to(wide)[:, None, None, None]
     return error.unflatten(0, (concepts, -1)).flatten(1).mean(1)

@@ -43,5 +43,12 @@ class OutputPreservation(Prior):
         with torch.no_grad():
             wanted = predict(self._backbone, base, instance.x_t, instance.t, features)
         # All of the picture counts, whatever the mask of its subject.
-        own = replace(instance, features=features, wanted=wanted, counts=None, weight=self._weight)
+        own = replace(
+            instance,
+            features=features,
+            wanted=wanted,
+            counts=None,
+            shares=None,
+            weight=self._weight,
+        )
         return {"output_preservation": own}

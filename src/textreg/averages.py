@@ -1,0 +1,64 @@
+"""Moving averages of what trains, of N concepts at once: each counts its own steps (EMA)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class Averages:
+    """Exponential moving averages of stacked parameters; the first dimension is the concept.
+
+    a <- d_k a + (1 - d_k) p after a step that holds, with d_k = min(decay, (1 + k) / (10 + k)) for
+    the k steps before it, so that the first values do not stay for 1 / (1 - decay) steps.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], decay: float):
+        self._parameters, self._decay = dict(parameters), decay
+        self.values = {name: p.detach().clone() for name, p in parameters.items()}
+        """The averages, by the parameters' names."""
+        first = next(iter(self.values.values()))
+        self._steps = torch.zeros(len(first), dtype=torch.float64, device=first.device)
+
+    @torch.no_grad()
+    def update(self, holds: Tensor) -> None:
+        """Take one step in.
+
+        Args:
+            holds: [concepts], whether the concept's step was taken; an average that takes no step
+                in stays as it is, count and all, whatever its parameters hold.
+        """
+        share = 1 - ((1 + self._steps) / (10 + self._steps)).clamp(max=self._decay)
+        for name, average in self.values.items():
+            wide = (-1, *[1] * (average.ndim - 1))
+            moved = average + share.to(average.dtype).reshape(wide) * (
+                self._parameters[name] - average
+            )
+            average.copy_(torch.where(holds.reshape(wide), moved, average))
+        self._steps += holds
+
+    def state(self) -> dict[str, Tensor]:
+        """Named tensors for a checkpoint."""
+        named = {f"average.{name}": average for name, average in self.values.items()}
+        return named | {"average_steps": self._steps}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the averages to a checkpoint's."""
+        for name, own in self.state().items():
+            own.copy_(tensors[name])
+
+
+@torch.no_grad()
+def with_values(module: Module, values: Mapping[str, Tensor]) -> Module:
+    """A copy of a module with these values of its parameters, by name; it does not train."""
+    copied = copy.deepcopy(module).requires_grad_(False)
+    for name, parameter in copied.named_parameters():
+        parameter.copy_(values[name])
+    return copied
