@@ -67,6 +67,7 @@ def test_defaults_are_the_recommendation() -> None:
         "initial_token": "ktn",
         "initialise_with_noun": False,
         "norm_pull": True,
+        "vectors": 1,
         "embedding": None,
     }
     assert run["tuning"] == {

@@ -56,9 +56,9 @@ def fitted(
         UserError: the adapter belongs to another base; names what differs.
     """
     width = projections.features
-    if adapter.vector.shape[0] != width:
+    if adapter.width != width:
         raise UserError(
-            f"this adapter's word has {adapter.vector.shape[0]} numbers, the base {source} reads "
+            f"this adapter's word has {adapter.width} numbers, the base {source} reads "
             f"{width}: it belongs to another base"
         )
     factors = named(adapter, projections.names)

@@ -42,7 +42,9 @@ def import_file(
     shape = BaseShape.of(base, revision)
     adapter = replace(adapter, factors=fitted(adapter, shape.projections, base))
     try:
-        add_identifier(shape.files.tokenizer(), adapter.identifier, adapter.noun)
+        add_identifier(
+            shape.files.tokenizer(), adapter.identifier, adapter.noun, adapter.num_vectors
+        )
     except ValueError as error:
         raise UserError(f"{error} (--identifier)") from None
     concept = Concept(
@@ -59,7 +61,7 @@ def import_file(
             revision=revision,
             out=out,
             prior="none",
-            inversion=Inversion(steps=0),
+            inversion=Inversion(steps=0, vectors=adapter.num_vectors),
             tuning=Tuning(steps=0, rank=adapter.rank),
         )
     except ValueError as error:

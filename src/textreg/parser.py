@@ -24,6 +24,10 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
         "tuning.steps",
         {"type": whole_number, "metavar": "N", "help": "steps of stage 2"},
     ),
+    "--vectors": (
+        "inversion.vectors",
+        {"type": whole_number, "metavar": "N", "help": "word vectors of the new word (default 1)"},
+    ),
     "--rank": ("tuning.rank", {"type": whole_number, "metavar": "R", "help": "rank of the edit"}),
     "--resolution": (
         "images.resolution",

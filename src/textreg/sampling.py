@@ -55,7 +55,7 @@ class PictureModel:
         concept = Concept(
             images=_NOWHERE, noun=adapter.noun or "thing", identifier=adapter.identifier
         )
-        texts = ConceptTexts.of(concept, backbone)
+        texts = ConceptTexts.of(concept, backbone, vectors=adapter.num_vectors)
         self._tokenizer, self._identifier_id = texts.tokenizer, texts.identifier_id
         self._vector = adapter.vector.to(backbone.device, backbone.wide)
         edit = self.projections.new_edit(adapter.rank, scale=adapter.alpha / adapter.rank)
@@ -71,8 +71,9 @@ class PictureModel:
             UserError: the identifier is cut off.
         """
         noun = self.adapter.noun if self.adapter else ""
+        vectors = self.adapter.num_vectors if self.adapter else 1
         try:
-            return tokenize(self._tokenizer, list(prompts), self._identifier_id, noun)
+            return tokenize(self._tokenizer, list(prompts), self._identifier_id, noun, vectors)
         except ValueError as error:
             raise UserError(str(error)) from None
 

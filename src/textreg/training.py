@@ -251,6 +251,7 @@ class Training:
                 noun=concept.noun,
                 learnable_property=concept.learnable_property,
                 vector=self.inversion.vectors[n].detach().cpu().clone(),
+                num_vectors=self.run.inversion.vectors,
                 factors={
                     name: (down.cpu().clone(), up.cpu().clone())
                     for name, (down, up) in zip(

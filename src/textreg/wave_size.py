@@ -58,7 +58,7 @@ def wave_size(run: Run, place: RunFolder, backbone: Backbone) -> int:
 def _bytes_kept(run: Run, backbone: Backbone) -> int:
     """What one sample's forward pass keeps for its backward pass; frozen weights do not count."""
     concept = run.concepts[0]
-    stage = InversionStage(run, [ConceptTexts.of(concept, backbone)])
+    stage = InversionStage(run, [ConceptTexts.of(concept, backbone, vectors=run.inversion.vectors)])
     side = (run.images.resolution or backbone.resolution) // backbone.factor
     draws = [[Draws(run.seed, concept.name, "memory")]]
     x_t = torch.zeros(1, 1, backbone.vae.config.latent_channels, side, side, device=backbone.device)

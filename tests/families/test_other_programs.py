@@ -12,6 +12,7 @@ from family_setting import Loaded, family_run, load_word, plain_pipeline
 from textreg.adapter import Adapter
 from textreg.adapter.about import Facts
 from textreg.adapter.export import export
+from textreg.config import Inversion
 from textreg.learning import learn
 from textreg.sampling import PictureModel, sample, scheduler_of
 
@@ -74,6 +75,36 @@ def test_plain_diffusers_draws_the_same_picture(
     assert model.adapter is not None
     other = replace(model.adapter, vector=torch.zeros_like(model.adapter.vector))
     assert np.abs(ours - draw(PictureModel(backbone, other), PROMPT, 7)).max() > 8
+
+
+def test_a_word_of_several_vectors_has_as_many_in_both_text_encoders(
+    base_of: Callable[[str], Path], in_float32: Loaded, cat_pictures: Path, tmp_path: Path
+) -> None:
+    backbone, out = in_float32("tiny-sdxl"), tmp_path / "run"
+    learn(
+        family_run(
+            base_of("tiny-sdxl"),
+            out,
+            cat_pictures,
+            inversion=Inversion(steps=1, vectors=2),
+            card_pictures=0,
+        ),
+        backbone=backbone,
+    )
+    adapter = Adapter.load(out)
+    random = torch.Generator().manual_seed(2)
+    adapter = replace(adapter, vector=torch.randn(adapter.vector.shape, generator=random))
+    adapter.save(out)
+    pipe = plain_pipeline(base_of("tiny-sdxl"))
+    load_word(pipe, out)
+    theirs, _, pooled, _ = pipe.encode_prompt(
+        PROMPT, device="cpu", do_classifier_free_guidance=False
+    )
+    model = PictureModel(backbone, adapter)
+    vector = adapter.vector[None]
+    ours = backbone.encode(model.tokens([PROMPT]), vector, torch.tensor([False]))
+    torch.testing.assert_close(ours.tokens, theirs, rtol=0, atol=2e-6)
+    torch.testing.assert_close(ours.pooled, pooled, rtol=0, atol=2e-6)
 
 
 def test_every_program_reads_the_same_and_so_do_we(

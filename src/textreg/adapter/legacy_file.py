@@ -39,7 +39,14 @@ def file_bytes(adapter: Adapter, *, text_layers: int) -> bytes:
         adapter: what to write; alpha is folded into B.
         text_layers: layers of the base's text encoder; the original always saves a LoRA of it,
             here as there with B = 0.
+
+    Raises:
+        UserError: the word has several vectors.
     """
+    if adapter.num_vectors > 1:
+        raise UserError(
+            "--to legacy: the original's word has one vector, not several; leave it out"
+        )
     scale = adapter.alpha / adapter.rank
     metadata = {
         "unet": json.dumps(["BasicTransformerBlock"]),

@@ -55,13 +55,14 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
         for name, picture in zip(names, pictures, strict=True)
     )
     use = _USE if adapter.edited_tokens == "all" else _USE_GATED
-    xl = bool(adapter.second_width)
+    xl, many = bool(adapter.second_width), adapter.num_vectors
     shown = f"\n| picture | prompt | seed |\n|---|---|---|\n{rows}\n" if rows else ""
     publish(
         folder / "README.md",
         _TEXT.format(
             header=yaml.safe_dump(header, sort_keys=False, allow_unicode=True),
             words=f"{adapter.identifier} {adapter.noun}",
+            word_vectors="one word vector" if many == 1 else f"{many} word vectors",
             prompt=adapter.prompt,
             base=base,
             prior=run.prior,
@@ -87,7 +88,7 @@ _TEXT = """---
 
 # {words}
 
-A concept learned with [textreg](https://pypi.org/project/textreg/) on `{base}`: one word vector and
+A concept learned with [textreg](https://pypi.org/project/textreg/) on `{base}`: {word_vectors} and
 a rank-{rank} edit of the cross-attention keys and values. {steps} steps, prior `{prior}`.
 {pictures}
 ## Use it

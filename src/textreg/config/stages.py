@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from textreg.config.later import LATER
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -37,6 +39,8 @@ class Inversion:
     """Start from the noun's last token; prompts then carry the identifier without the noun."""
     norm_pull: bool = True
     """Pull the vector's norm back to its initial value after each step."""
+    vectors: int = field(default=1, metadata=LATER)
+    """Word vectors that the identifier stands for, a token each."""
     embedding: Path | None = None
     """A learned_embeds.safetensors to start from; with steps 0, stage 1 is taken from it."""
 
