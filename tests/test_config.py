@@ -76,6 +76,7 @@ def test_defaults_are_the_recommendation() -> None:
         "warmup_steps": 0,
         "schedule": "constant",
         "rank": 10,
+        "placement": "cross-kv",
         "max_grad_norm": 1.0,
     }
     assert run["mask"] == {"ratio": 0.75, "in_tuning": True}

@@ -13,6 +13,7 @@ from textreg.base_shape import BaseShape, fitted
 from textreg.checkpoint import publish
 from textreg.config import Concept, Inversion, Run, Tuning, plain
 from textreg.errors import UserError
+from textreg.method.attention_edit import placement_of
 from textreg.method.identifier import add_identifier
 
 
@@ -62,7 +63,7 @@ def import_file(
             out=out,
             prior="none",
             inversion=Inversion(steps=0, vectors=adapter.num_vectors),
-            tuning=Tuning(steps=0, rank=adapter.rank),
+            tuning=Tuning(steps=0, rank=adapter.rank, placement=placement_of(adapter.factors)),
         )
     except ValueError as error:
         raise UserError(str(error)) from None

@@ -17,13 +17,14 @@ from textreg.adapter.embedding_file import read_embedding
 from textreg.batch import Batch
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Inversion, Run, Tuning
+from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.instance_prompts import instance_rows
 from textreg.method.identifier import initial_vector, pull_norm
 from textreg.method.text_features import TextFeatures, Tokens
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Penalty, Prior
-from textreg.randomness import Draws, generator
+from textreg.randomness import Draws
 
 
 class Stage(Protocol):
@@ -141,7 +142,7 @@ class InversionStage:
 
 
 class TuningStage:
-    """Stage 2: each concept's low-rank edit; text is frozen, so its features are kept."""
+    """Stage 2: each concept's low-rank edits; text is frozen, so its features are kept."""
 
     name = "tuning"
 
@@ -156,11 +157,10 @@ class TuningStage:
         self.settings = run.tuning
         self.max_grad_norm = run.tuning.max_grad_norm
         self._ratio = run.mask.ratio if run.mask.in_tuning else 0.0
-        if projections.edit is None:
+        self._edits = Edits(text=projections.edit, attention=projections.attention)
+        if not self._edits.parameters():
             raise ValueError("stage 2 needs an edit; set projections.edit first")
-        self._edit = projections.edit
-        names = [t.concept.name for t in texts]
-        self._edit.initialise([generator(run.seed, name, "edit") for name in names])
+        self._edits.initialise(run.seed, [t.concept.name for t in texts])
         self._prompts = [t.instance for t in texts]
         states = (False, True) if self._ratio else (False,)
         self._pools = [
@@ -176,7 +176,7 @@ class TuningStage:
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """A and B of every projection."""
-        return dict(self._edit.named_parameters())
+        return self._edits.parameters()
 
     def features(self, draws: Sequence[Sequence[Draws]]) -> TextFeatures:
         """Look one random template a sample up, masked or not."""

@@ -17,6 +17,7 @@ from textreg.concept_adamw import ConceptAdamW
 from textreg.concept_rows import whole
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
+from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.latents import latents_of
 from textreg.priors import Penalty, prior_of
@@ -64,10 +65,8 @@ class Training:
         self.texts = [self._texts[n] for n in places]
         self.latents = [self._latents[n] for n in places]
         self.projections = self.backbone.projections
-        try:
-            self.edit = self.projections.new_edit(self.run.tuning.rank, len(places))
-        except ValueError as error:
-            raise UserError(f"--rank: {error}") from None
+        tuning = self.run.tuning
+        self.edits = Edits.of(self.projections, tuning.placement, tuning.rank, len(places))
         self.inversion = InversionStage(self.run, self.texts)
         self.prior.check(self.texts)
         self.text_shift = TextShift(self.texts, self.prior.edited_tokens)
@@ -81,7 +80,7 @@ class Training:
         if index == 0:
             self.stage: Stage = self.inversion
         else:
-            self.projections = self.backbone.projections.with_edit(self.edit)
+            self.projections = self.edits.put_in(self.backbone.projections)
             vectors = self.inversion.vectors.detach()
             self.stage = TuningStage(self.run, self.texts, vectors, self.projections, self.prior)
         self.stage_index, self.step = index, 0
@@ -190,8 +189,11 @@ class Training:
 
     def _records(self, terms: dict[str, Tensor], rate: float, start: float) -> list[StepRecord]:
         """What the step did; here its results come to the host."""
+        edit, shifts = self.edits.text, [None] * len(self.texts)
+        # Where more than text's keys and values is edited, their shift is not the drift.
         watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
-        shifts = self.text_shift.measure(self.edit) if watch else [None] * len(self.texts)
+        if watch and edit is not None and self.edits.attention is None:
+            shifts = self.text_shift.measure(edit)
         columns = [*(value.double() for value in terms.values()), *self._quarantine_columns()]
         *values, strikes, steps, whats = torch.stack(columns).tolist()
         active = [not ended(before) for before in self._strikes]
@@ -254,9 +256,7 @@ class Training:
                 num_vectors=self.run.inversion.vectors,
                 factors={
                     name: (down.cpu().clone(), up.cpu().clone())
-                    for name, (down, up) in zip(
-                        self.projections.names, self.edit.factors(n), strict=True
-                    )
+                    for name, (down, up) in self.edits.factors(n, self.projections.names).items()
                 },
                 alpha=float(self.run.tuning.rank),
                 second_width=self.backbone.second_width,
@@ -275,7 +275,7 @@ class Training:
         """`state` of those who are in the batch."""
         tensors = {"vectors": self.inversion.vectors} | self.quarantine.state()
         if self.stage_index == 1:
-            tensors |= {f"edit.{name}": p for name, p in self.edit.named_parameters()}
+            tensors |= {f"edit.{name}": p for name, p in self.edits.parameters().items()}
         for name, parameter in self.stage.parameters().items():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{name}/{key}"] = value
@@ -292,7 +292,7 @@ class Training:
             self.inversion.vectors.copy_(tensors["vectors"])
             if stage == 1:
                 self._enter(1)
-                for name, parameter in self.edit.named_parameters():
+                for name, parameter in self.edits.parameters().items():
                     parameter.copy_(tensors[f"edit.{name}"])
         self.step = step
         for name, parameter in self.stage.parameters().items():

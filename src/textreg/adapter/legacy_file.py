@@ -20,6 +20,7 @@ from textreg.adapter.safe_header import shown
 from textreg.adapter.tensor_file import stored, tensor_bytes
 from textreg.checkpoint import publish
 from textreg.errors import UserError
+from textreg.method.attention_edit import placed
 
 _BLOCKS = ("down_blocks.", "up_blocks.", "mid_block.")
 _TEXT_PROJECTIONS = 4
@@ -41,8 +42,13 @@ def file_bytes(adapter: Adapter, *, text_layers: int) -> bytes:
             here as there with B = 0.
 
     Raises:
-        UserError: the word has several vectors.
+        UserError: the word has several vectors, or the edit is of other projections as well.
     """
+    if len(placed(adapter.factors, "full")) > len(placed(adapter.factors, "cross-kv")):
+        raise UserError(
+            "--to legacy: the original's file holds cross-attention keys and values, and this edit "
+            "is of more; leave it out"
+        )
     if adapter.num_vectors > 1:
         raise UserError(
             "--to legacy: the original's word has one vector, not several; leave it out"

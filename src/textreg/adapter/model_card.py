@@ -12,7 +12,8 @@ from textreg.adapter.about import base_name
 from textreg.adapter.diffusers_files import load_pair
 from textreg.adapter.webui_files import webui_prompt, word_name
 from textreg.checkpoint import publish
-from textreg.config import Run
+from textreg.config import Placement, Run
+from textreg.method.attention_edit import placement_of
 from textreg.sampling import Picture
 
 
@@ -78,18 +79,25 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
             ),
             steps=f"{run.inversion.steps} + {run.tuning.steps}",
             rank=adapter.rank,
+            what=_WHAT[placement_of(adapter.factors)],
             pictures=shown,
         ).encode(),
     )
 
 
+_WHAT: dict[Placement, str] = {
+    "cross-kv": "the cross-attention keys and values",
+    "self": "the self-attention",
+    "cross+self": "the cross-attention keys and values and the self-attention",
+    "full": "all of the attention",
+}
 _TEXT = """---
 {header}---
 
 # {words}
 
 A concept learned with [textreg](https://pypi.org/project/textreg/) on `{base}`: {word_vectors} and
-a rank-{rank} edit of the cross-attention keys and values. {steps} steps, prior `{prior}`.
+a rank-{rank} edit of {what}. {steps} steps, prior `{prior}`.
 {pictures}
 ## Use it
 

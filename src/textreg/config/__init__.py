@@ -13,7 +13,7 @@ from textreg.config.priors import (
     WeightDecay,
 )
 from textreg.config.run import Dtype, Run, plain
-from textreg.config.stages import Inversion, Mask, Optimizer, Schedule, Tuning
+from textreg.config.stages import Inversion, Mask, Optimizer, Placement, Schedule, Tuning
 
 __all__ = [
     "ClassImages",
@@ -29,6 +29,7 @@ __all__ = [
     "Masks",
     "Optimizer",
     "OutputPreservation",
+    "Placement",
     "Property",
     "Run",
     "Schedule",

@@ -9,6 +9,7 @@ from typing import Literal
 from textreg.config.later import LATER
 
 Schedule = Literal["constant", "linear", "cosine"]
+Placement = Literal["cross-kv", "self", "cross+self", "full"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,13 +48,16 @@ class Inversion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tuning:
-    """Stage 2: low-rank edit of the cross-attention keys and values."""
+    """Stage 2: low-rank edit of the cross-attention keys and values, or of other projections."""
 
     steps: int = 1500
     learning_rate: float = 4e-4
     warmup_steps: int = 0
     schedule: Schedule = "constant"
     rank: int = 10
+    placement: Placement = field(default="cross-kv", metadata=LATER)
+    """Attention projections that are edited: "cross-kv", those that read the text (the method's);
+    "self", the picture's attention to itself; both; "full", those and cross-attention's others."""
     max_grad_norm: float = 1.0
     """Clip of each concept's own gradient norm; 0 does not clip."""
 
