@@ -23,6 +23,7 @@ from textreg.base_configs import CONFIGS
 from textreg.config import Inversion, Optimizer, Run, Tuning
 from textreg.edits import Edits
 from textreg.errors import UserError
+from textreg.evaluate.epsilon_drift import EpsilonDrift
 from textreg.importing import import_file
 from textreg.method import attention_edit
 from textreg.method.attention_edit import Placement, attention_shapes, placed, placement_of
@@ -293,6 +294,16 @@ def test_what_peft_trains_on_all_of_attention_is_read(
         module = pipeline.unet.get_submodule(name)
         wanted = module.get_delta_weight(module.active_adapters[0])
         torch.testing.assert_close(up @ down, wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_its_drift_is_measured_and_grows_with_the_edit(backbone64: Backbone) -> None:
+    """Self-attention alone moves every prompt, the empty one too; `textreg evaluate` sees it."""
+    drift = EpsilonDrift(PictureModel(backbone64), ["a dog", ""], num_timesteps=2)
+    small, large = (
+        drift.each(PictureModel(backbone64, adapter_of(backbone64, "self", size)))
+        for size in (1e-3, 1e-2)
+    )
+    assert (large / small).tolist() == pytest.approx([100, 100], rel=0.2)
 
 
 def test_an_edit_of_less_than_a_placement_is_refused(backbone: Backbone) -> None:
