@@ -119,12 +119,12 @@ def test_pairs_that_do_not_fit_are_refused(adapter: Adapter, tmp_path: Path) -> 
     "tensors",
     [
         {"<a>": torch.zeros(1, 6), "<b>": torch.zeros(1, 6)},
-        {"<a>": torch.zeros(2, 6)},
+        {"<a>": torch.zeros(1, 2, 3)},
         {"<a>": torch.zeros(())},
         {"<a>": torch.zeros(1, 0)},
     ],
 )
-def test_a_word_is_one_vector(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def test_a_word_is_one_tensor_of_vectors(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
     save_file(tensors, tmp_path / "word.safetensors")
     with pytest.raises(UserError, match=r"word\.safetensors: must hold one word"):
         read_embedding(tmp_path / "word.safetensors")

@@ -70,6 +70,7 @@ def test_defaults_are_the_recommendation() -> None:
         "initial_token": "ktn",
         "initialise_with_noun": False,
         "norm_pull": True,
+        "vectors": 1,
         "embedding": None,
     }
     assert run["tuning"] == {
@@ -78,6 +79,7 @@ def test_defaults_are_the_recommendation() -> None:
         "warmup_steps": 0,
         "schedule": "constant",
         "rank": 10,
+        "placement": "cross-kv",
         "max_grad_norm": 1.0,
         "ema_decay": None,
     }

@@ -42,7 +42,7 @@ def into_tuning(training: Training) -> None:
     training.step = training.run.inversion.steps
     assert training.advance()
     with torch.no_grad():
-        for n, up in enumerate(training.edit.up.values()):
+        for n, up in enumerate(training.edits.text.up.values()):
             up.copy_(0.1 * torch.randn(up.shape, generator=torch.Generator().manual_seed(n)))
 
 
@@ -59,7 +59,7 @@ def test_nothing_frozen_changes(
     assert all(p.grad is None for module in frozen for p in module.parameters())
     assert hashes(*frozen) == before
     assert hashes(training.projections)[0]["weight"] == before[3]["weight"]
-    assert training.edit.factors(0)[0][1].norm() > 0
+    assert training.edits.text.factors(0)[0][1].norm() > 0
 
 
 def test_exactly_these_parameters_train(

@@ -53,7 +53,7 @@ def main() -> None:
     measured: list[float] = []
     for _ in range(_MEASUREMENTS):
         start = time.perf_counter()
-        training.text_shift.measure(training.edit)  # returns numbers, so a GPU is waited for
+        training.text_shift.measure(training.edits.text)  # returns numbers, so a GPU is waited for
         measured.append(time.perf_counter() - start)
     step, once = statistics.median(seconds), statistics.median(measured)
     report = {

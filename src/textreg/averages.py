@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
-
-Module = TypeVar("Module", bound=nn.Module)
+from torch import Tensor
 
 
 class Averages:
@@ -53,12 +49,3 @@ class Averages:
         """Set the averages to a checkpoint's."""
         for name, own in self.state().items():
             own.copy_(tensors[name])
-
-
-@torch.no_grad()
-def with_values(module: Module, values: Mapping[str, Tensor]) -> Module:
-    """A copy of a module with these values of its parameters, by name; it does not train."""
-    copied = copy.deepcopy(module).requires_grad_(False)
-    for name, parameter in copied.named_parameters():
-        parameter.copy_(values[name])
-    return copied

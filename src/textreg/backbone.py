@@ -48,7 +48,8 @@ class Backbone:
 
         Args:
             tokens: the prompts.
-            vectors: the identifier's vector of each, [prompts, d]; none: no identifier.
+            vectors: the identifier's of each, one after the other, [prompts, vectors * d];
+                none: no identifier.
             masked: which are masked where they can be, [prompts] bool.
         """
         if self.pair is not None:

@@ -11,6 +11,7 @@ from textreg.adapter import Adapter
 from textreg.adapter.legacy_file import named
 from textreg.base_files import BaseFiles
 from textreg.errors import UserError
+from textreg.method.attention_edit import placed, placement_of
 from textreg.method.text_projections import TextProjections
 
 
@@ -50,26 +51,27 @@ class BaseShape:
 def fitted(
     adapter: Adapter, projections: TextProjections, source: str
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """An adapter's factors by the names of a base's projections, in the base's order.
+    """An adapter's factors by the names of a base's projections, keys and values of text first.
 
     Raises:
         UserError: the adapter belongs to another base; names what differs.
     """
     width = projections.features
-    if adapter.vector.shape[0] != width:
+    if adapter.width != width:
         raise UserError(
-            f"this adapter's word has {adapter.vector.shape[0]} numbers, the base {source} reads "
+            f"this adapter's word has {adapter.width} numbers, the base {source} reads "
             f"{width}: it belongs to another base"
         )
     factors = named(adapter, projections.names)
     shapes = {name: (len(up), down.shape[1]) for name, (down, up) in factors.items()}
-    wanted = {
+    every = {
         name: (w, width) for name, w in zip(projections.names, projections.widths, strict=True)
-    }
+    } | projections.elsewhere
+    wanted = {name: every[name] for name in placed(every, placement_of(factors))}
     if shapes != wanted:
         odd = sorted(shapes.items() ^ wanted.items())[0][0]
         raise UserError(f"this adapter does not fit the base {source} at {odd}")
-    return {name: factors[name] for name in projections.names}
+    return {name: factors[name] for name in wanted}
 
 
 def check_resolution(side: int, factor: int) -> None:

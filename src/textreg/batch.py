@@ -139,7 +139,8 @@ def predict(
             given = [values[rows] for values in keys_values]
             beside = None if pooled is None else pooled[rows]
         x = torch.cat([x_t[n] for n in members])
-        prediction = backbone.denoiser(x, t[members].flatten(), given, beside)
+        edit = None if projections.attention is None else projections.attention.of(members)
+        prediction = backbone.denoiser(x, t[members].flatten(), given, beside, edit)
         for n, own in zip(members, prediction.split(per_concept), strict=True):
             predictions[n] = own
     return predictions

@@ -32,6 +32,8 @@ class ConceptTexts:
     identifier_id: int
     backbone: Backbone
     instance: InstancePrompts
+    vectors: int = 1
+    """Word vectors of the identifier."""
 
     @classmethod
     def of(
@@ -41,6 +43,7 @@ class ConceptTexts:
         *,
         noun_in_prompts: bool = True,
         instance: InstancePrompts | None = None,
+        vectors: int = 1,
     ) -> ConceptTexts:
         """Add the concept's identifier to a tokenizer of its own.
 
@@ -49,7 +52,7 @@ class ConceptTexts:
         """
         tokenizer = fresh_tokenizer(backbone)
         try:
-            identifier_id = add_identifier(tokenizer, concept.identifier, concept.noun)
+            identifier_id = add_identifier(tokenizer, concept.identifier, concept.noun, vectors)
         except ValueError as error:
             raise UserError(str(error)) from None
         return cls(
@@ -59,6 +62,7 @@ class ConceptTexts:
             identifier_id=identifier_id,
             backbone=backbone,
             instance=instance or InstancePrompts.of(concept, Images()),
+            vectors=vectors,
         )
 
     @classmethod
@@ -84,6 +88,7 @@ class ConceptTexts:
             backbone,
             noun_in_prompts=not run.inversion.initialise_with_noun,
             instance=InstancePrompts.of(concept, run.images, annotations, choice),
+            vectors=run.inversion.vectors,
         )
 
     def fill(self, templates: Sequence[str]) -> list[str]:
@@ -97,7 +102,13 @@ class ConceptTexts:
             UserError: a prompt is so long that its identifier is cut off.
         """
         try:
-            return tokenize(self.tokenizer, list(prompts), self.identifier_id, self.concept.noun)
+            return tokenize(
+                self.tokenizer,
+                list(prompts),
+                self.identifier_id,
+                self.concept.noun,
+                self.vectors,
+            )
         except ValueError as error:
             raise UserError(str(error)) from None
 
@@ -119,7 +130,7 @@ class ConceptTexts:
 
         Args:
             prompts: with or without the identifier.
-            vector: the identifier's vector, [width]; none if no prompt has it.
+            vector: the identifier's, [vectors * width]; none if no prompt has it.
             masked: apply the identifier mask where it can be.
         """
         parts: list[TextFeatures] = []

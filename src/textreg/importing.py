@@ -13,6 +13,7 @@ from textreg.base_shape import BaseShape, fitted
 from textreg.checkpoint import publish
 from textreg.config import Concept, Inversion, Run, Tuning, plain
 from textreg.errors import UserError
+from textreg.method.attention_edit import placement_of
 from textreg.method.identifier import add_identifier
 
 
@@ -42,7 +43,9 @@ def import_file(
     shape = BaseShape.of(base, revision)
     adapter = replace(adapter, factors=fitted(adapter, shape.projections, base))
     try:
-        add_identifier(shape.files.tokenizer(), adapter.identifier, adapter.noun)
+        add_identifier(
+            shape.files.tokenizer(), adapter.identifier, adapter.noun, adapter.num_vectors
+        )
     except ValueError as error:
         raise UserError(f"{error} (--identifier)") from None
     concept = Concept(
@@ -59,8 +62,8 @@ def import_file(
             revision=revision,
             out=out,
             prior="none",
-            inversion=Inversion(steps=0),
-            tuning=Tuning(steps=0, rank=adapter.rank),
+            inversion=Inversion(steps=0, vectors=adapter.num_vectors),
+            tuning=Tuning(steps=0, rank=adapter.rank, placement=placement_of(adapter.factors)),
         )
     except ValueError as error:
         raise UserError(str(error)) from None

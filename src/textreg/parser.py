@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import textreg.priors as priors
+from textreg.config import Placement
 from textreg.flags import NearestParser, count_or_auto, number, seed_number, whole_number
 from textreg.track import TRACKERS
 from textreg.training_flags import TRAINING_FLAGS, add_sample_flags
@@ -26,7 +27,18 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
         "tuning.steps",
         {"type": whole_number, "metavar": "N", "help": "steps of stage 2"},
     ),
+    "--vectors": (
+        "inversion.vectors",
+        {"type": whole_number, "metavar": "N", "help": "word vectors of the new word (default 1)"},
+    ),
     "--rank": ("tuning.rank", {"type": whole_number, "metavar": "R", "help": "rank of the edit"}),
+    "--placement": (
+        "tuning.placement",
+        {
+            "choices": get_args(Placement),
+            "help": "what stage 2 edits (default cross-kv; the others without textreg's terms)",
+        },
+    ),
     "--resolution": (
         "images.resolution",
         {"type": whole_number, "metavar": "PX", "help": "training side"},

@@ -19,8 +19,10 @@ from textreg.backbone import Backbone, fresh_tokenizer
 from textreg.base_shape import check_resolution, check_steps, fitted
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept
+from textreg.edits import Edits
 from textreg.errors import UserError
-from textreg.method.denoiser import Conditioning
+from textreg.method.attention_edit import placement_of
+from textreg.method.denoiser import Conditioning, freeze
 from textreg.method.text_features import Tokens, tokenize
 from textreg.method.token_gate import token_gate
 
@@ -55,14 +57,16 @@ class PictureModel:
         concept = Concept(
             images=_NOWHERE, noun=adapter.noun or "thing", identifier=adapter.identifier
         )
-        texts = ConceptTexts.of(concept, backbone)
+        texts = ConceptTexts.of(concept, backbone, vectors=adapter.num_vectors)
         self._tokenizer, self._identifier_id = texts.tokenizer, texts.identifier_id
         self._vector = adapter.vector.to(backbone.device, backbone.wide)
-        edit = self.projections.new_edit(adapter.rank, scale=adapter.alpha / adapter.rank)
-        # load_factors takes B with the scale multiplied in.
         scale = adapter.alpha / adapter.rank
-        edit.load_factors(0, [(down, scale * up) for down, up in factors.values()])
-        self.projections = backbone.projections.with_edit(edit.requires_grad_(False))
+        edits = Edits.of(self.projections, placement_of(factors), adapter.rank, scale=scale)
+        # B is taken with the scale multiplied in.
+        scaled = {name: (down, scale * up) for name, (down, up) in factors.items()}
+        edits.load(0, self.projections.names, scaled)
+        self.projections = edits.put_in(backbone.projections)
+        freeze(self.projections)
 
     def tokens(self, prompts: Sequence[str]) -> Tokens:
         """Tokenise prompts as this model reads them.
@@ -71,8 +75,9 @@ class PictureModel:
             UserError: the identifier is cut off.
         """
         noun = self.adapter.noun if self.adapter else ""
+        vectors = self.adapter.num_vectors if self.adapter else 1
         try:
-            return tokenize(self._tokenizer, list(prompts), self._identifier_id, noun)
+            return tokenize(self._tokenizer, list(prompts), self._identifier_id, noun, vectors)
         except ValueError as error:
             raise UserError(str(error)) from None
 
@@ -92,7 +97,10 @@ class PictureModel:
     @torch.no_grad()
     def predict(self, x_t: Tensor, t: Tensor, heard: Conditioning) -> Tensor:
         """The denoiser's prediction, in the type of x_t."""
-        return self.backbone.denoiser(x_t, t, heard.keys_values, heard.pooled).to(x_t.dtype)
+        attention = self.projections.attention
+        edit = None if attention is None else attention.of([0])
+        prediction = self.backbone.denoiser(x_t, t, heard.keys_values, heard.pooled, edit)
+        return prediction.to(x_t.dtype)
 
 
 def sample(

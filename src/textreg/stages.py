@@ -17,13 +17,14 @@ from textreg.adapter.embedding_file import read_embedding
 from textreg.batch import Batch
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Inversion, Run, Tuning
+from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.instance_prompts import instance_rows
 from textreg.method.identifier import initial_vector, pull_norm
 from textreg.method.text_features import TextFeatures, Tokens
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Penalty, Prior
-from textreg.randomness import Draws, generator
+from textreg.randomness import Draws
 
 
 class Stage(Protocol):
@@ -83,7 +84,7 @@ def learning_rate(settings: Inversion | Tuning, step: int) -> float:
 
 
 class InversionStage:
-    """Stage 1: each concept's word vector learns alone; the encoder is masked and frozen."""
+    """Stage 1: each concept's word vectors learn alone; the encoder is masked and frozen."""
 
     name = "inversion"
     max_grad_norm = 0.0
@@ -93,14 +94,15 @@ class InversionStage:
         self._texts, self._ratio = texts, run.mask.ratio
         self._pull = run.inversion.norm_pull
         self._pools: list[Tokens] = [t.tokens(t.fill(t.instance.templates)) for t in texts]
-        first = torch.stack([_first_vector(run, t) for t in texts])
+        first = torch.stack([_first_vectors(run, t) for t in texts])
         backbone = texts[0].backbone
         self._widths = [table.shape[1] for table in backbone.word_tables]
         self.vectors = nn.Parameter(first.to(backbone.device, backbone.wide))
+        self._count = run.inversion.vectors
         self._initial_norms = [torch.linalg.vector_norm(v, dim=-1) for v in self._by_encoder()]
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """The identifiers' vectors, [N, d]; not one row of the embedding table."""
+        """The identifiers' vectors, [N, vectors * d]; not one row of the embedding table."""
         return {"vectors": self.vectors}
 
     def features(self, draws: Sequence[Sequence[Draws]]) -> TextFeatures:
@@ -131,15 +133,16 @@ class InversionStage:
         """Pull each vector's norm back, in each text encoder."""
         if self._pull:
             for vectors, initial in zip(self._by_encoder(), self._initial_norms, strict=True):
-                pull_norm(vectors, initial, learning_rate)
+                pull_norm(vectors, initial, torch.as_tensor(learning_rate)[..., None])
 
     def _by_encoder(self) -> tuple[Tensor, ...]:
-        """The vectors that each text encoder reads, as views."""
-        return self.vectors.detach().split(self._widths, dim=1)
+        """The vectors that each text encoder reads, [N, vectors, width], as views."""
+        each = self.vectors.detach().unflatten(1, (self._count, -1))
+        return each.split(self._widths, dim=2)
 
 
 class TuningStage:
-    """Stage 2: each concept's low-rank edit; text is frozen, so its features are kept."""
+    """Stage 2: each concept's low-rank edits; text is frozen, so its features are kept."""
 
     name = "tuning"
 
@@ -154,11 +157,10 @@ class TuningStage:
         self.settings = run.tuning
         self.max_grad_norm = run.tuning.max_grad_norm
         self._ratio = run.mask.ratio if run.mask.in_tuning else 0.0
-        if projections.edit is None:
+        self._edits = Edits(text=projections.edit, attention=projections.attention)
+        if not self._edits.parameters():
             raise ValueError("stage 2 needs an edit; set projections.edit first")
-        self._edit = projections.edit
-        names = [t.concept.name for t in texts]
-        self._edit.initialise([generator(run.seed, name, "edit") for name in names])
+        self._edits.initialise(run.seed, [t.concept.name for t in texts])
         self._prompts = [t.instance for t in texts]
         states = (False, True) if self._ratio else (False,)
         self._pools = [
@@ -174,7 +176,7 @@ class TuningStage:
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """A and B of every projection."""
-        return dict(self._edit.named_parameters())
+        return self._edits.parameters()
 
     def features(self, draws: Sequence[Sequence[Draws]]) -> TextFeatures:
         """Look one random template a sample up, masked or not."""
@@ -208,10 +210,16 @@ class TuningStage:
         self._prior.after_step()
 
 
-def _first_vector(run: Run, texts: ConceptTexts) -> Tensor:
-    tables = texts.backbone.word_tables
+def _first_vectors(run: Run, texts: ConceptTexts) -> Tensor:
+    """Where a word starts, [vectors * width]: at one token's row, or at what a file holds."""
+    tables, count = texts.backbone.word_tables, run.inversion.vectors
     if run.inversion.embedding is not None:
-        return _saved_vector(run.inversion.embedding, sum(table.shape[1] for table in tables))
+        width = sum(table.shape[1] for table in tables)
+        return _saved_vectors(run.inversion.embedding, width, count)
+    return _first_row(run, texts, tables).repeat(count)
+
+
+def _first_row(run: Run, texts: ConceptTexts, tables: list[Tensor]) -> Tensor:
     if run.inversion.initialise_with_noun:
         last = texts.tokenizer.encode(texts.concept.noun, add_special_tokens=False)[-1]
         return torch.cat([table[last].detach().float() for table in tables])
@@ -222,16 +230,21 @@ def _first_vector(run: Run, texts: ConceptTexts) -> Tensor:
         raise UserError(f"inversion.initial_token: {error}") from None
 
 
-def _saved_vector(path: Path, width: int) -> Tensor:
-    """A learned vector to start from; with 0 steps of inversion it is stage 1's result.
+def _saved_vectors(path: Path, width: int, count: int) -> Tensor:
+    """A learned word to start from; with 0 steps of inversion it is stage 1's result.
 
     Raises:
-        UserError: the file holds no vector, or one of another base.
+        UserError: the file holds no word, one of another base, or of another number of vectors.
     """
-    vector = read_embedding(path).vector
-    if vector.shape[0] != width:
+    word = read_embedding(path)
+    if word.width != width:
         raise UserError(
-            f"{path}: its word has {vector.shape[0]} numbers, this base reads {width}: it belongs "
+            f"{path}: its word has {word.width} numbers, this base reads {width}: it belongs "
             "to another base"
         )
-    return vector
+    if word.num_vectors != count:
+        raise UserError(
+            f"{path}: its word has {word.num_vectors} vectors, --vectors is {count}; "
+            f"use --vectors {word.num_vectors}"
+        )
+    return word.vector

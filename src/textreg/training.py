@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from textreg.adapter import Adapter
-from textreg.averages import Averages, with_values
+from textreg.averages import Averages
 from textreg.backbone import Backbone
 from textreg.batch import losses, noisy_batch
 from textreg.checkpoint import Checkpoint, refuse_unfit
@@ -18,10 +18,10 @@ from textreg.concept_optimizer import concept_optimizer, paced
 from textreg.concept_rows import whole
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
+from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.latents import latents_of
 from textreg.memory_limit import MemoryLimit
-from textreg.method.text_projections import LowRankEdit
 from textreg.priors import Penalty, prior_of
 from textreg.quarantine import (
     Quarantine,
@@ -73,10 +73,8 @@ class Training:
         self.texts = [self._texts[n] for n in places]
         self.latents = [self._latents[n] for n in places]
         self.projections = self.backbone.projections
-        try:
-            self.edit = self.projections.new_edit(self.run.tuning.rank, len(places))
-        except ValueError as error:
-            raise UserError(f"--rank: {error}") from None
+        tuning = self.run.tuning
+        self.edits = Edits.of(self.projections, tuning.placement, tuning.rank, len(places))
         self.inversion = InversionStage(self.run, self.texts)
         self.prior.check(self.texts)
         self.text_shift = TextShift(self.texts, self.prior.edited_tokens)
@@ -92,7 +90,7 @@ class Training:
         if index == 0:
             self.stage: Stage = self.inversion
         else:
-            self.projections = self.backbone.projections.with_edit(self.edit)
+            self.projections = self.edits.put_in(self.backbone.projections)
             vectors = self.inversion.vectors.detach()
             self.stage = TuningStage(self.run, self.texts, vectors, self.projections, self.prior)
         self.stage_index, self.step = index, 0
@@ -212,8 +210,13 @@ class Training:
 
     def _records(self, terms: dict[str, Tensor], rate: float, start: float) -> list[StepRecord]:
         """What the step did; here its results come to the host."""
+        shifts = [None] * len(self.texts)
+        # Where more than text's keys and values is edited, their shift is not the drift.
         watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
-        shifts = self.text_shift.measure(self.saved_edit()) if watch else [None] * len(self.texts)
+        if watch and self.edits.attention is None:
+            edit = self.saved_edits().text
+            if edit is not None:
+                shifts = self.text_shift.measure(edit)
         columns = [*(value.double() for value in terms.values()), *self._quarantine_columns()]
         *values, strikes, steps, whats = torch.stack(columns).tolist()
         active = [not ended(before) for before in self._strikes]
@@ -259,25 +262,24 @@ class Training:
         }
         return {self.concepts[n].name: line for n, line in sorted((self._lines | here).items())}
 
-    def saved_edit(self) -> LowRankEdit:
-        """The edit that adapters hold: the averaged one, if there is one."""
+    def saved_edits(self) -> Edits:
+        """The edits that adapters hold: the averaged ones, if there are any."""
         values = self.averages.values if self.averages else self.optimizer.averaged()
-        return with_values(self.edit, values) if values else self.edit
+        return self.edits.with_values(values) if values else self.edits
 
     def adapters(self) -> list[Adapter]:
         """Each concept of `active` as it stands now."""
-        edit = self.saved_edit()
+        edits = self.saved_edits()
         return [
             Adapter(
                 identifier=concept.identifier,
                 noun=concept.noun,
                 learnable_property=concept.learnable_property,
                 vector=self.inversion.vectors[n].detach().cpu().clone(),
+                num_vectors=self.run.inversion.vectors,
                 factors={
                     name: (down.cpu().clone(), up.cpu().clone())
-                    for name, (down, up) in zip(
-                        self.projections.names, edit.factors(n), strict=True
-                    )
+                    for name, (down, up) in edits.factors(n, self.projections.names).items()
                 },
                 alpha=float(self.run.tuning.rank),
                 second_width=self.backbone.second_width,
@@ -296,7 +298,7 @@ class Training:
         """`state` of those who are in the batch."""
         tensors = {"vectors": self.inversion.vectors} | self.quarantine.state()
         if self.stage_index == 1:
-            tensors |= {f"edit.{name}": p for name, p in self.edit.named_parameters()}
+            tensors |= {f"edit.{name}": p for name, p in self.edits.parameters().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
         if self.averages:
             tensors |= self.averages.state()
@@ -320,7 +322,7 @@ class Training:
                 raise UserError(f"is of step {step} of stage {stage + 1}, which this run has not")
             refuse_unfit(tensors, self._rows(), exactly=True)
             if stage == 1:
-                for name, parameter in self.edit.named_parameters():
+                for name, parameter in self.edits.parameters().items():
                     parameter.copy_(tensors[f"edit.{name}"])
         self.step = step
         own = {name: tensors[f"optimizer.{name}"] for name in self.optimizer.tensors()}

@@ -13,6 +13,7 @@ from textreg.backbone import Backbone
 from textreg.batch import predict
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
+from textreg.edits import Edits
 from textreg.randomness import Draws
 from textreg.run_folder import RunFolder
 from textreg.stages import InversionStage
@@ -58,8 +59,11 @@ def wave_size(run: Run, place: RunFolder, backbone: Backbone) -> int:
 def _bytes_kept(run: Run, backbone: Backbone) -> int:
     """What one sample's forward pass keeps for its backward pass; frozen weights do not count."""
     concept = run.concepts[0]
-    stage = InversionStage(run, [ConceptTexts.of(concept, backbone)])
+    stage = InversionStage(run, [ConceptTexts.of(concept, backbone, vectors=run.inversion.vectors)])
     side = (run.images.resolution or backbone.resolution) // backbone.factor
+    # Edits within the denoiser keep what they read; those of text are a few numbers.
+    attention = Edits.of(backbone.projections, run.tuning.placement, run.tuning.rank).attention
+    projections = backbone.projections.with_edit(None, attention)
     draws = [[Draws(run.seed, concept.name, "memory")]]
     x_t = torch.zeros(1, 1, backbone.vae.config.latent_channels, side, side, device=backbone.device)
     t = torch.zeros(1, 1, dtype=torch.long, device=backbone.device)
@@ -78,7 +82,7 @@ def _bytes_kept(run: Run, backbone: Backbone) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        prediction = predict(backbone, backbone.projections, x_t, t, stage.features(draws))
+        prediction = predict(backbone, projections, x_t, t, stage.features(draws))
     del prediction
     return sum(kept.values())
 

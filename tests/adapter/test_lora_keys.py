@@ -83,8 +83,10 @@ def test_stable_diffusion_xls_140_names_have_the_originals_numbers() -> None:
     [
         PLACE,
         f"unet.{PLACE}.weight",
-        f"unet.{PLACE.replace('attn2', 'attn1')}.lora_A.weight",
-        f"unet.{PLACE.replace('to_k', 'to_q')}.lora_A.weight",
+        f"unet.{PLACE.replace('attn2', 'attn3')}.lora_A.weight",
+        f"unet.{PLACE.replace('attn2.to_k', 'ff.net.2')}.lora_A.weight",
+        f"unet.{PLACE.replace('to_k', 'to_out')}.lora_A.weight",
+        f"unet.{OLDEST.replace('to_k', 'to_out.0')}_lora.down.weight",
         f"unet.{OLDEST}.lora_A.weight",
         f"unet.x.{PLACE}.lora_A.weight",
         f"lora_unet_{PLACE}.lora_down.weight",

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import CLIPTextModel
 
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
-from textreg.evaluate.identifier_drift import leakage, text_drift
+from textreg.evaluate.identifier_drift import _later_rows, leakage, text_drift
 from textreg.sampling import PictureModel
 
 PROMPTS = ["a photo of a <krk1> cat in the photo", "the <krk1> cat of a dog"]
@@ -70,3 +72,18 @@ def test_text_drift(model: PictureModel) -> None:
     assert text_drift(model, prompts, prompts).tolist() == pytest.approx([1, 1])
     moved = text_drift(model, ["a photo of a <krk1> cat"], prompts[:1])
     assert -1 <= float(moved) < 1 - 1e-6
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_word_of_several_vectors_is_measured_as_one_word(
+    model: PictureModel, masked: bool
+) -> None:
+    """Later rows begin behind its noun; with the mask none of its vectors is attended to."""
+    assert model.adapter is not None
+    random = torch.randn(3 * 64, generator=torch.Generator().manual_seed(2))
+    three = PictureModel(model.backbone, replace(model.adapter, vector=random, num_vectors=3))
+    found = leakage(three, PROMPTS, masked=masked, seed=0)
+    assert all(change > 0 for change in found.change)
+    assert (found.attention == [0.0, 0.0]) is masked
+    tokens = three.tokens(PROMPTS)
+    assert _later_rows(three, tokens).int().argmax(1).tolist() == [9, 6]

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from family_setting import Loaded, family_run, load_word, plain_pipeline
+from family_setting import (
+    Loaded,
+    family_run,
+    load_word,
+    plain_pipeline,
+    plain_prediction,
+    random_adapter,
+)
 from textreg.adapter import Adapter
 from textreg.adapter.about import Facts
 from textreg.adapter.export import export
+from textreg.config import Inversion
 from textreg.learning import learn
 from textreg.sampling import PictureModel, sample, scheduler_of
 
@@ -76,6 +84,36 @@ def test_plain_diffusers_draws_the_same_picture(
     assert np.abs(ours - draw(PictureModel(backbone, other), PROMPT, 7)).max() > 8
 
 
+def test_a_word_of_several_vectors_has_as_many_in_both_text_encoders(
+    base_of: Callable[[str], Path], in_float32: Loaded, cat_pictures: Path, tmp_path: Path
+) -> None:
+    backbone, out = in_float32("tiny-sdxl"), tmp_path / "run"
+    learn(
+        family_run(
+            base_of("tiny-sdxl"),
+            out,
+            cat_pictures,
+            inversion=Inversion(steps=1, vectors=2),
+            card_pictures=0,
+        ),
+        backbone=backbone,
+    )
+    adapter = Adapter.load(out)
+    random = torch.Generator().manual_seed(2)
+    adapter = replace(adapter, vector=torch.randn(adapter.vector.shape, generator=random))
+    adapter.save(out)
+    pipe = plain_pipeline(base_of("tiny-sdxl"))
+    load_word(pipe, out)
+    theirs, _, pooled, _ = pipe.encode_prompt(
+        PROMPT, device="cpu", do_classifier_free_guidance=False
+    )
+    model = PictureModel(backbone, adapter)
+    vector = adapter.vector[None]
+    ours = backbone.encode(model.tokens([PROMPT]), vector, torch.tensor([False]))
+    torch.testing.assert_close(ours.tokens, theirs, rtol=0, atol=2e-6)
+    torch.testing.assert_close(ours.pooled, pooled, rtol=0, atol=2e-6)
+
+
 def test_every_program_reads_the_same_and_so_do_we(
     family: str, in_float32: Loaded, trained: Path, tmp_path: Path
 ) -> None:
@@ -111,3 +149,31 @@ def test_plain_diffusers_takes_the_web_interfaces_lora_as_well(
     assert found.keys() == adapter.factors.keys()
     for name, (down, up) in adapter.factors.items():
         torch.testing.assert_close(found[name], up @ down, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("file", ["pytorch_lora_weights", "webui/krk1_lora"])
+def test_an_edit_of_all_of_attention_means_the_same_to_plain_diffusers(
+    file: str, base_of: Callable[[str], Path], in_float32: Loaded, tmp_path: Path
+) -> None:
+    """Under Stable Diffusion XL's block numbers as well."""
+    backbone = in_float32("tiny-sdxl")
+    adapter = random_adapter(backbone, size=0.05)
+    random = torch.Generator().manual_seed(5)
+    elsewhere = {
+        name: (torch.randn(2, i, generator=random), torch.randn(o, 2, generator=random) / 20)
+        for name, (o, i) in backbone.projections.elsewhere.items()
+    }
+    adapter = replace(adapter, factors=adapter.factors | elsewhere)
+    export(adapter, tmp_path, ("diffusers", "kohya", "comfyui"), Facts(base="a base"))
+    pipe = plain_pipeline(base_of("tiny-sdxl"))
+    path = tmp_path / f"{file}.safetensors"
+    pipe.load_lora_weights(path.parent, weight_name=path.name)
+    x_t = torch.randn(2, 4, 8, 8, generator=random)
+    t, prompts = torch.tensor([20, 700]), ["a photo of a cat", "the dog"]
+    with torch.no_grad():
+        theirs = plain_prediction(pipe, prompts, x_t, t)
+    model, base = PictureModel(backbone, Adapter.load(path)), PictureModel(backbone)
+    ours = model.predict(x_t, t, model.conditioning(prompts))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4 * float(theirs.abs().max()))
+    moved = ours - base.predict(x_t, t, base.conditioning(prompts))
+    assert moved.abs().max() > 0.05 * theirs.abs().max()

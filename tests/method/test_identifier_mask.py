@@ -53,6 +53,17 @@ TWICE = """
     on     1   x   1   1   x   1   1   .
     EOT    1   x   1   1   x   1   1   1
 """
+TWO_VECTORS_TWICE = """
+         SOT krk1 krk1 cat  in krk1 krk1 dog
+    SOT    1   .   .   .   .   .   .   .
+    krk1   x   1   .   .   .   .   .   .
+    krk1   x   1   1   .   .   .   .   .
+    cat    1   1   1   1   .   .   .   .
+    in     1   x   x   1   1   .   .   .
+    krk1   x   x   x   x   x   1   .   .
+    krk1   x   x   x   x   x   1   1   .
+    dog    1   x   x   1   1   1   1   1
+"""
 TABLES = [(ONE_WORD_NOUN, 1), (TWO_WORD_NOUN_AT_THE_START, 2), (AT_THE_END, 1), (TWICE, 1)]
 
 
@@ -71,6 +82,13 @@ def test_mask_is_the_drawn_table(table: str, noun_length: int, dtype: torch.dtyp
     assert mask.shape == (1, 1, 8, 8)
     assert mask.dtype == dtype
     assert torch.equal(mask[0, 0], torch.tensor(wanted, dtype=dtype))
+
+
+def test_mask_of_several_vectors_is_the_drawn_table() -> None:
+    where, cells = read(TWO_VECTORS_TWICE)
+    mask = identifier_mask(where, 1, torch.tensor([True]), torch.float32, vectors=2)
+    wanted = [[0.0 if c == "1" else torch.finfo(torch.float32).min for c in r] for r in cells]
+    assert torch.equal(mask[0, 0], torch.tensor(wanted))
 
 
 def test_six_cells_are_removed_from_the_causal_mask() -> None:

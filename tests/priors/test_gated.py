@@ -86,7 +86,7 @@ def test_training_sees_the_same_gate(
     # Slow: W c_j + g_j dW c_j, token by token.
     given = training.projections(wanted[None, None], where[None, None])
     weights = training.projections.weight.split(training.projections.widths)
-    for m, (down, up) in enumerate(training.edit.factors(0)):
+    for m, (down, up) in enumerate(training.edits.text.factors(0)):
         for j, c in enumerate(wanted):
             slow = weights[m] @ c + (j == position) * (up @ (down @ c))
             torch.testing.assert_close(given[m][0, j], slow, rtol=1e-12, atol=1e-14)

@@ -134,7 +134,7 @@ def test_hard_mode_stays_exact_beside_others(
         dtype="fp64",
         tuning=Tuning(steps=4, rank=4, learning_rate=0.05),
     )
-    edit = train(run, backbone64).edit
+    edit = train(run, backbone64).edits.text
     texts = ConceptTexts.of(run.concepts[0], backbone64)
     pinned = texts.features(class_prompts(texts.concept, run.textreg), None)
     free = texts.features(["a dog in the photo"], None)

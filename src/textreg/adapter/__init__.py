@@ -1,4 +1,4 @@
-"""The learned concept on disk: one word vector and a low-rank edit; one file per format."""
+"""The learned concept on disk: a word's vectors and a low-rank edit; one file per format."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ class Adapter:
     noun: str
     learnable_property: Property
     vector: Tensor
-    """The identifier's word vector, [width]; with two text encoders one of each, side by side."""
+    """The identifier's word vectors one after the other, [num_vectors * width]; with two text
+    encoders each is one of both, side by side."""
     factors: dict[str, tuple[Tensor, Tensor]] = field(repr=False)
     """(A [r, width], B [out, r]) by projection name; the edit is (alpha / r) B A."""
     alpha: float
+    num_vectors: int = 1
+    """Tokens that the identifier stands for."""
     second_width: int = 0
-    """How much of the vector is the second text encoder's; 0: there is one encoder."""
+    """How much of a vector is the second text encoder's; 0: there is one encoder."""
     edited_tokens: EditedTokens = "all"
     """Whose keys and values the edit changes; "identifier" needs textreg's own sampling."""
     digest: str = ""
@@ -40,12 +43,18 @@ class Adapter:
         """Rank r of the edit."""
         return next(iter(self.factors.values()))[0].shape[0]
 
+    @property
+    def width(self) -> int:
+        """Numbers of one word vector."""
+        return len(self.vector) // self.num_vectors
+
     def word_tensors(self, key: str) -> dict[str, Tensor]:
-        """The vector as a file holds it: by a key, or by the names of two text encoders."""
+        """The vectors as a file holds them: by a key, or by the names of two text encoders."""
+        rows = self.vector.unflatten(0, (self.num_vectors, -1))
         if not self.second_width:
-            return {key: self.vector[None]}
-        first = len(self.vector) - self.second_width
-        return {"clip_l": self.vector[None, :first], "clip_g": self.vector[None, first:]}
+            return {key: rows}
+        first = self.width - self.second_width
+        return {"clip_l": rows[:, :first], "clip_g": rows[:, first:]}
 
     @property
     def prompt(self) -> str:

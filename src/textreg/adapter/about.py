@@ -159,4 +159,4 @@ def _family(adapter: Adapter) -> str:
     """Stable Diffusion's generation, by its text encoders; "" for other bases."""
     if adapter.second_width:
         return "xl"
-    return {768: "v1", 1024: "v2"}.get(len(adapter.vector), "")
+    return {768: "v1", 1024: "v2"}.get(adapter.width, "")

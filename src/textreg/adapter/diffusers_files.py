@@ -1,8 +1,8 @@
 """The files plain diffusers loads by folder (FORMATS 1, 4, 6).
 
 pytorch_lora_weights.safetensors: unet.P.lora_A.weight, unet.P.lora_B.weight, alpha = rank
-learned_embeds.safetensors: {"<krk1>": [1, width]}, of Stable Diffusion XL {"clip_l": [1, 768],
-    "clip_g": [1, 1280]}, float32 always
+learned_embeds.safetensors: {"<krk1>": [vectors, width]}, of Stable Diffusion XL {"clip_l":
+    [vectors, 768], "clip_g": [vectors, 1280]}, float32 always
 
 A gated edit has another file name, so that diffusers finds nothing there instead of loading an
 edit that it would apply to every token.

@@ -1,6 +1,6 @@
-"""A word's vector on disk, in each form that programs write (FORMATS 4); never a pickle.
+"""A word's vectors on disk, in each form that programs write (FORMATS 4); never a pickle.
 
-{"<krk1>": [1, width]}                        diffusers, learned_embeds.safetensors
+{"<krk1>": [vectors, width]}                  diffusers, learned_embeds.safetensors
 {"emb_params": ...}, {"emp_params": ...}      kohya; OneTrainer (sic)
 {"clip_l": ...}                               diffusers' advanced training script
 {"clip_l": ..., "clip_g": ...}                Stable Diffusion XL, by all programs
@@ -19,6 +19,7 @@ from torch import Tensor
 from textreg.adapter.about import IDENTIFIER, checked_word
 from textreg.adapter.lora_factors import BUNDLED
 from textreg.adapter.tensor_file import read_tensors
+from textreg.config.rules import MOST_VECTORS
 from textreg.errors import UserError
 from textreg.file_kinds import shown
 
@@ -33,16 +34,23 @@ class Word:
     name: str
     """"" if the file does not say."""
     vector: Tensor
-    """[width] float32; with two text encoders one of each, side by side."""
+    """Its vectors one after the other, [num_vectors * width] float32; with two text encoders each
+    is one of both, side by side."""
+    num_vectors: int = 1
     second_width: int = 0
-    """How much of it is the second encoder's."""
+    """How much of a vector is the second encoder's."""
+
+    @property
+    def width(self) -> int:
+        """Numbers of one vector."""
+        return len(self.vector) // self.num_vectors
 
 
 def read_embedding(path: Path) -> Word:
     """The one word of a file.
 
     Raises:
-        UserError: the file is damaged or does not hold exactly one word with one vector.
+        UserError: the file is damaged or does not hold exactly one word.
     """
     tensors, metadata = read_tensors(path)
     found = word_in(path, tensors, metadata)
@@ -50,17 +58,22 @@ def read_embedding(path: Path) -> Word:
         return found
     # Not within a LoRA file: it holds nothing but the word.
     if tensors.keys() == {"clip_l", "clip_g"}:
-        first, second = (_vector(path, key, tensors[key]) for key in ("clip_l", "clip_g"))
-        return Word(
-            name=_named(path, metadata.get(IDENTIFIER, "")),
-            vector=torch.cat([first, second]),
-            second_width=len(second),
+        first, second = (_rows(path, key, tensors[key]) for key in ("clip_l", "clip_g"))
+        if len(first) != len(second):
+            raise UserError(
+                f"{path}: its word has {len(first)} vectors in clip_l and {len(second)} in clip_g"
+            )
+        return _word(
+            path,
+            metadata.get(IDENTIFIER, ""),
+            torch.cat([first, second], dim=1),
+            second_width=second.shape[1],
         )
     if len(tensors) != 1:
-        raise UserError(f"{path}: must hold one word with one vector, and holds {len(tensors)}")
+        raise UserError(f"{path}: must hold one word, and holds {len(tensors)}")
     name, tensor = next(iter(tensors.items()))
     word = metadata.get(IDENTIFIER, "") if name in _UNNAMED else name
-    return Word(name=_named(path, word), vector=_vector(path, word, tensor))
+    return _word(path, word, _rows(path, word, tensor))
 
 
 def word_in(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Word | None:
@@ -77,20 +90,26 @@ def word_in(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) ->
     if not words:
         return None
     if len(words) != 1:
-        raise UserError(f"{path}: must hold one word with one vector, and holds {len(words)}")
+        raise UserError(f"{path}: must hold one word, and holds {len(words)}")
     word, tensor = next(iter(words.items()))
-    return Word(name=_named(path, word), vector=_vector(path, word, tensor))
+    return _word(path, word, _rows(path, word, tensor))
 
 
-def _named(path: Path, word: str) -> str:
-    return checked_word(path, "word", word) if word else ""
+def _word(path: Path, name: str, rows: Tensor, second_width: int = 0) -> Word:
+    return Word(
+        name=checked_word(path, "word", name) if name else "",
+        vector=rows.flatten(),
+        num_vectors=len(rows),
+        second_width=second_width,
+    )
 
 
-def _vector(path: Path, word: str, tensor: Tensor) -> Tensor:
-    size = max(tensor.shape, default=0)
-    if not size or tensor.numel() != size:
+def _rows(path: Path, word: str, tensor: Tensor) -> Tensor:
+    """A word's vectors, [vectors, width]; cloneofsimo writes one without the first dimension."""
+    rows = tensor[None] if tensor.ndim == 1 else tensor
+    if rows.ndim != 2 or not rows.numel() or len(rows) > MOST_VECTORS:
         raise UserError(
-            f"{path}: must hold one word with one vector, and {shown(word) or 'its tensor'} has "
-            f"the shape {list(tensor.shape)}; words of several vectors are not read"
+            f"{path}: must hold one word of 1 to {MOST_VECTORS} vectors, and "
+            f"{shown(word) or 'its tensor'} has the shape {list(tensor.shape)}"
         )
-    return tensor.flatten().float()
+    return rows.float()

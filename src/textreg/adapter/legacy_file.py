@@ -20,6 +20,7 @@ from textreg.adapter.tensor_file import stored, tensor_bytes
 from textreg.checkpoint import publish
 from textreg.errors import UserError
 from textreg.file_kinds import shown
+from textreg.method.attention_edit import placed
 
 _BLOCKS = ("down_blocks.", "up_blocks.", "mid_block.")
 _TEXT_PROJECTIONS = 4
@@ -39,7 +40,19 @@ def file_bytes(adapter: Adapter, *, text_layers: int) -> bytes:
         adapter: what to write; alpha is folded into B.
         text_layers: layers of the base's text encoder; the original always saves a LoRA of it,
             here as there with B = 0.
+
+    Raises:
+        UserError: the word has several vectors, or the edit is of other projections as well.
     """
+    if len(placed(adapter.factors, "full")) > len(placed(adapter.factors, "cross-kv")):
+        raise UserError(
+            "--to legacy: the original's file holds cross-attention keys and values, and this edit "
+            "is of more; leave it out"
+        )
+    if adapter.num_vectors > 1:
+        raise UserError(
+            "--to legacy: the original's word has one vector, not several; leave it out"
+        )
     scale = adapter.alpha / adapter.rank
     metadata = {
         "unet": json.dumps(["BasicTransformerBlock"]),

@@ -1,4 +1,4 @@
-"""A and B of every key and value projection, out of a file of any form that lora_keys.py knows.
+"""A and B of every attention projection, out of a file of any form that lora_keys.py knows.
 
 alpha = rank afterwards: whatever scale a file has is multiplied into B, in float64, and rounded
 once; a scale of 1 changes nothing. Projections of fewer ranks than the largest get rows of zeros.
@@ -56,7 +56,7 @@ def read_factors(
         found[name][part] = tensor
     if not found:
         raise UserError(
-            f"{path}: has no edit of a cross-attention key or value that textreg knows by name "
+            f"{path}: has no edit of an attention projection that textreg knows by name "
             "(docs/formats.md lists the names); is it a LoRA of Stable Diffusion?"
         )
     if len(forms) > 1:
@@ -74,8 +74,8 @@ def _refuse_unless_dead(path: Path, key: str, tensor: Tensor) -> None:
     if key.startswith(BUNDLED) or _HALF.search(key) or (_UP.search(key) and not tensor.any()):
         return
     raise UserError(
-        f"{path}: also holds {shown(key)}; textreg takes edits of the cross-attention keys and "
-        "values (attn2.to_k, attn2.to_v) and nothing else"
+        f"{path}: also holds {shown(key)}; textreg takes edits of the denoiser's attention "
+        "(to_q, to_k, to_v, to_out.0 of attn1 and attn2) and nothing else"
     )
 
 

@@ -1,6 +1,7 @@
 """The names under which LoRA files keep a projection's A and B (FORMATS 1), as data.
 
-For the projection P = down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k:
+For the projection P = down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k, and so for
+attn1.to_k, to_q, to_v, and to_out.0 of both (the oldest form says to_out):
 
     diffusers          unet.P.lora_A.weight
     diffusers, older   unet.P.lora.down.weight
@@ -19,11 +20,12 @@ from typing import Literal
 Part = Literal["down", "up", "alpha"]
 
 _PROJECTION = re.compile(
-    r"((down|up)_blocks\.\d+|mid_block)\.attentions\.\d+\.transformer_blocks\.\d+\.attn2\.to_[kv]"
+    r"((down|up)_blocks\.\d+|mid_block)\.attentions\.\d+\.transformer_blocks\.\d+\.attn[12]"
+    r"\.to_([qkv]|out\.0)"
 )
 _LAYERS = 3
 """Of an original's block in Stable Diffusion: two and what resizes down, three up."""
-_JOINT = re.compile(r"_(?=\d|attentions|transformer_blocks|attn2|to_[kv])")
+_JOINT = re.compile(r"_(?=\d|attentions|transformer_blocks|attn[12]|to_[qkv]|to_out)")
 """Where kohya's names had a dot: before a number and before a module's name, not within one."""
 
 
@@ -46,7 +48,8 @@ class KeyForm:
     def module(self, projection: str) -> str:
         """The name of a projection in this form, without the part's ending."""
         if self.processor:
-            projection = projection.replace(".attn2.", ".attn2.processor.")
+            projection = re.sub(r"\.(attn[12])\.", r".\1.processor.", projection)
+            projection = projection.removesuffix(".0")
         if self.numbered:
             projection = _numbered(projection)
         return self.prefix + (projection.replace(".", "_") if self.underscores else projection)
@@ -66,7 +69,8 @@ class KeyForm:
                 if self.underscores:
                     module = _JOINT.sub(".", module)
                 if self.processor:
-                    module = module.replace(".attn2.processor.", ".attn2.")
+                    module = re.sub(r"\.(attn[12])\.processor\.", r".\1.", module)
+                    module = re.sub(r"\.to_out$", ".to_out.0", module)
                 if self.numbered:
                     module = _by_block(module)
                 if _PROJECTION.fullmatch(module) and self.key(module, part) == key:

@@ -12,7 +12,8 @@ from textreg.adapter.about import base_name
 from textreg.adapter.diffusers_files import load_pair
 from textreg.adapter.webui_files import webui_prompt, word_name
 from textreg.checkpoint import publish
-from textreg.config import Run
+from textreg.config import Placement, Run
+from textreg.method.attention_edit import placement_of
 from textreg.png_file import publish_png
 from textreg.sampling import Picture
 
@@ -54,13 +55,14 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
         for name, picture in zip(names, pictures, strict=True)
     )
     use = _USE if adapter.edited_tokens == "all" else _USE_GATED
-    xl = bool(adapter.second_width)
+    xl, many = bool(adapter.second_width), adapter.num_vectors
     shown = f"\n| picture | prompt | seed |\n|---|---|---|\n{rows}\n" if rows else ""
     publish(
         folder / "README.md",
         _TEXT.format(
             header=yaml.safe_dump(header, sort_keys=False, allow_unicode=True),
             words=f"{adapter.identifier} {adapter.noun}",
+            word_vectors="one word vector" if many == 1 else f"{many} word vectors",
             prompt=adapter.prompt,
             base=base,
             prior=run.prior,
@@ -76,18 +78,25 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
             ),
             steps=f"{run.inversion.steps} + {run.tuning.steps}",
             rank=adapter.rank,
+            what=_WHAT[placement_of(adapter.factors)],
             pictures=shown,
         ).encode(),
     )
 
 
+_WHAT: dict[Placement, str] = {
+    "cross-kv": "the cross-attention keys and values",
+    "self": "the self-attention",
+    "cross+self": "the cross-attention keys and values and the self-attention",
+    "full": "all of the attention",
+}
 _TEXT = """---
 {header}---
 
 # {words}
 
-A concept learned with [textreg](https://pypi.org/project/textreg/) on `{base}`: one word vector and
-a rank-{rank} edit of the cross-attention keys and values. {steps} steps, prior `{prior}`.
+A concept learned with [textreg](https://pypi.org/project/textreg/) on `{base}`: {word_vectors} and
+a rank-{rank} edit of {what}. {steps} steps, prior `{prior}`.
 {pictures}
 ## Use it
 

@@ -65,7 +65,11 @@ def read(path: Path, told: Told) -> tuple[Adapter, str]:
         raise UserError(f"{path}: does not say which word it taught; say it with --identifier")
     rank = len(next(iter(factors.values()))[0])
     fields |= _given(told) | {"identifier": identifier}
-    vectors = {"vector": word.vector, "second_width": word.second_width}
+    vectors = {
+        "vector": word.vector,
+        "num_vectors": word.num_vectors,
+        "second_width": word.second_width,
+    }
     return Adapter(factors=factors, alpha=float(rank), **vectors, **fields), form
 
 

@@ -1,6 +1,6 @@
 """What web interfaces want beside the LoRA file: the word, the notes, the picture (FORMATS 4-6).
 
-webui/krk1.safetensors: {"emb_params": [1, width]}, of Stable Diffusion XL clip_l and clip_g;
+webui/krk1.safetensors: {"emb_params": [vectors, width]}, of Stable Diffusion XL clip_l and clip_g;
     its name is the word people type
 webui/krk1_lora.json: the notes that A1111 and Forge show
 webui/krk1_lora.preview.png: the picture they show
@@ -51,7 +51,7 @@ def embedding_bytes(adapter: Adapter, facts: Facts) -> bytes:
 def notes_bytes(adapter: Adapter, facts: Facts) -> bytes:
     """The sidecar."""
     word = word_name(adapter.identifier)
-    version = "SDXL" if adapter.second_width else _VERSIONS.get(len(adapter.vector), "Unknown")
+    version = "SDXL" if adapter.second_width else _VERSIONS.get(adapter.width, "Unknown")
     notes = {
         "description": f"{adapter.noun}, learned with textreg on {facts.base}",
         "sd version": version,

@@ -19,6 +19,7 @@ from textreg.config.stages import (
     Mask,
     Optimizer,
     OptimizerName,
+    Placement,
     Schedule,
     Tuning,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Optimizer",
     "OptimizerName",
     "OutputPreservation",
+    "Placement",
     "Property",
     "Run",
     "Schedule",

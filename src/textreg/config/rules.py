@@ -10,10 +10,14 @@ if TYPE_CHECKING:
     from textreg.config.run import Run
 
 
+MOST_VECTORS = 64
+
+
 def problems(run: Run) -> list[str]:
     """Every rule that a run breaks, in words that name the flag."""
     positive = {
         "--rank": run.tuning.rank,
+        "--vectors": run.inversion.vectors,
         "optimizer.batch_size": run.optimizer.batch_size,
         "optimizer.accumulation": run.optimizer.accumulation,
         "class_images.count": run.class_images.count,
@@ -52,6 +56,11 @@ def problems(run: Run) -> list[str]:
     ]
     if not 0 <= run.mask.ratio <= 1:
         found.append(f"mask.ratio is {run.mask.ratio}; it is a share, from 0 to 1")
+    if run.inversion.vectors > MOST_VECTORS:
+        found.append(
+            f"--vectors is {run.inversion.vectors}; the most is {MOST_VECTORS}, as a prompt has 77 "
+            "tokens and needs words around them"
+        )
     if not run.concepts:
         found.append("no concept: name a folder with pictures")
     if not 0 <= run.seed < 2**63:

@@ -10,6 +10,7 @@ from textreg.config.later import LATER
 
 Schedule = Literal["constant", "linear", "cosine"]
 OptimizerName = Literal["adamw", "adamw-8bit", "prodigy", "schedule-free"]
+Placement = Literal["cross-kv", "self", "cross+self", "full"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,19 +45,24 @@ class Inversion:
     """Start from the noun's last token; prompts then carry the identifier without the noun."""
     norm_pull: bool = True
     """Pull the vector's norm back to its initial value after each step."""
+    vectors: int = field(default=1, metadata=LATER)
+    """Word vectors that the identifier stands for, a token each."""
     embedding: Path | None = None
     """A learned_embeds.safetensors to start from; with steps 0, stage 1 is taken from it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tuning:
-    """Stage 2: low-rank edit of the cross-attention keys and values."""
+    """Stage 2: low-rank edit of the cross-attention keys and values, or of other projections."""
 
     steps: int = 1500
     learning_rate: float = 4e-4
     warmup_steps: int = 0
     schedule: Schedule = "constant"
     rank: int = 10
+    placement: Placement = field(default="cross-kv", metadata=LATER)
+    """Attention projections that are edited: "cross-kv", those that read the text (the method's);
+    "self", the picture's attention to itself; both; "full", those and cross-attention's others."""
     max_grad_norm: float = 1.0
     """Clip of each concept's own gradient norm; 0 does not clip."""
     ema_decay: float | None = field(default=None, metadata=LATER)

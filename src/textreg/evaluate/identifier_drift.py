@@ -82,9 +82,11 @@ def _vector(model: PictureModel) -> Tensor:
 
 def _other_words(model: PictureModel, seed: int) -> Tensor:
     tables = model.backbone.word_tables
-    count = len(tables[0])
-    rows = torch.randint(count, (_OTHER_WORDS,), generator=generator(seed, "other-words"))
-    return torch.cat([table[rows.to(table.device)] for table in tables], dim=1)
+    assert model.adapter is not None
+    count = (_OTHER_WORDS * model.adapter.num_vectors,)
+    rows = torch.randint(len(tables[0]), count, generator=generator(seed, "other-words"))
+    vectors = torch.cat([table[rows.to(table.device)] for table in tables], dim=1)
+    return vectors.reshape(_OTHER_WORDS, -1)
 
 
 def _features(model: PictureModel, tokens: Tokens, vector: Tensor, masked: bool) -> Tensor:
@@ -101,7 +103,7 @@ def _end(model: PictureModel, tokens: Tokens) -> Tensor:
 def _later_rows(model: PictureModel, tokens: Tokens) -> Tensor:
     """Behind identifier and noun, up to the end token, [prompts, tokens]."""
     position = torch.arange(tokens.ids.shape[1])
-    last = tokens.is_identifier.int().argmax(1) + tokens.noun_length
+    last = tokens.is_identifier.int().argmax(1) + tokens.vectors - 1 + tokens.noun_length
     return (position > last[:, None]) & (position <= _end(model, tokens)[:, None])
 
 
@@ -128,7 +130,7 @@ def _attention(model: PictureModel, tokens: Tokens, later: Tensor, masked: bool)
     device = later.device
     where = tokens.is_identifier.to(device)
     hidden = torch.full((len(where),), masked, device=device) & tokens.can_mask.to(device)
-    mask = identifier_mask(where, tokens.noun_length, hidden, model.backbone.wide)
+    mask = identifier_mask(where, tokens.noun_length, hidden, model.backbone.wide, tokens.vectors)
     shares: list[Tensor] = []
     for layer, (query, key) in zip(layers, heard, strict=True):
         heads = layer.self_attn.num_heads

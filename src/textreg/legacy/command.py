@@ -138,7 +138,8 @@ def _set_method(values: dict[str, Any], given: dict[str, Any], lines: list[str])
     if given.get("--filter_crossattn_str", "cross") != "cross":
         raise UserError(
             f"--filter_crossattn_str {given['--filter_crossattn_str']}: only cross, the keys and "
-            "values that read the text, is part of this version"
+            "values that read the text, fits this command's files; "
+            "textreg train --placement has others"
         )
     masked = "--mask_identifier_causal_attention" in given
     values["mask.ratio"] = given.get("--mask_identifier_ratio", 0.5) if masked else 0.0

@@ -86,7 +86,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     if arguments.filter_crossattn_str != "cross":
         raise UserError(
             f"--filter_crossattn_str {arguments.filter_crossattn_str}: only cross, the keys and "
-            "values that read the text, is part of this version"
+            "values that read the text, fits this command's files; textreg sample draws others"
         )
     checkpoint = checkpoint_of(arguments.lora_ckpt)
     base = _base(arguments.pretrained_model_name_or_path, checkpoint)

@@ -1,7 +1,7 @@
 """The frozen denoiser f(x_t, t, {K, V}): a diffusers UNet called with keys and values from outside.
 
 Every cross-attention reads its keys and values from the call instead of computing them from text;
-nothing else of the UNet changes.
+nothing else of the UNet changes, unless the call brings an edit of attention's other projections.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from textreg.method.attention_edit import Edited
 
 # Above this many scores a head, the fused kernel saves memory; below, plain products are faster
 # on a CPU (benchmarks/speed/attention.py).
@@ -56,8 +58,16 @@ class Conditioning:
         )
 
 
+def _projected(linear: Any, name: str, given: Tensor, edit: Edited | None) -> Tensor:
+    result = linear(given)
+    return result if edit is None else edit(name, given, result)
+
+
 class SelfAttention:
     """Attention processor of attn1; takes no notice of the text."""
+
+    def __init__(self, name: str):
+        self.name = name
 
     def __call__(
         self,
@@ -66,17 +76,22 @@ class SelfAttention:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         keys_values: list[Tensor] | None = None,
+        edit: Edited | None = None,
     ) -> Tensor:
         """Attend from the picture to the picture."""
-        query, key, value = (to(hidden_states) for to in (attn.to_q, attn.to_k, attn.to_v))
-        return attn.to_out[0](_attend(query, key, value, attn.heads))
+        query, key, value = (
+            _projected(getattr(attn, to), f"{self.name}.{to}", hidden_states, edit)
+            for to in ("to_q", "to_k", "to_v")
+        )
+        seen = _attend(query, key, value, attn.heads)
+        return _projected(attn.to_out[0], f"{self.name}.to_out.0", seen, edit)
 
 
 class TextAttention:
     """Attention processor of attn2; reads its layer's keys and values from the call."""
 
-    def __init__(self, layer: int):
-        self.layer = layer
+    def __init__(self, name: str, layer: int):
+        self.name, self.layer = name, layer
 
     def __call__(
         self,
@@ -85,6 +100,7 @@ class TextAttention:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         keys_values: list[Tensor] | None = None,
+        edit: Edited | None = None,
     ) -> Tensor:
         """Attend from the picture to keys and values computed outside."""
         if keys_values is None:
@@ -92,7 +108,9 @@ class TextAttention:
                 "this denoiser takes its keys and values from outside; none were given"
             )
         key, value = keys_values[2 * self.layer : 2 * self.layer + 2]
-        return attn.to_out[0](_attend(attn.to_q(hidden_states), key, value, attn.heads))
+        query = _projected(attn.to_q, f"{self.name}.to_q", hidden_states, edit)
+        seen = _attend(query, key, value, attn.heads)
+        return _projected(attn.to_out[0], f"{self.name}.to_out.0", seen, edit)
 
 
 class Denoiser(nn.Module):
@@ -122,15 +140,20 @@ class Denoiser(nn.Module):
         # attn_processors (there the middle block comes before the up blocks).
         for name, _ in unet.named_modules():
             if name.endswith("attn1"):
-                processors[f"{name}.processor"] = SelfAttention()
+                processors[f"{name}.processor"] = SelfAttention(name)
             elif name.endswith("attn2"):
-                processors[f"{name}.processor"] = TextAttention(layer)
+                processors[f"{name}.processor"] = TextAttention(name, layer)
                 layer += 1
         unet.set_attn_processor(processors)
         self.unet = unet
 
     def forward(
-        self, x_t: Tensor, t: Tensor, keys_values: list[Tensor], pooled: Tensor | None = None
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        keys_values: list[Tensor],
+        pooled: Tensor | None = None,
+        edit: Edited | None = None,
     ) -> Tensor:
         """The model's prediction.
 
@@ -139,6 +162,7 @@ class Denoiser(nn.Module):
             t: timesteps, [batch].
             keys_values: K_1, V_1, K_2, V_2, ..., each [batch, tokens, width of the layer].
             pooled: the prompts' pooled vectors, [batch, p], where the family has them.
+            edit: of attention's other projections; none: they are the base's.
 
         Returns:
             Prediction of the base's kind (noise or velocity), in the shape of x_t.
@@ -150,7 +174,7 @@ class Denoiser(nn.Module):
             x_t.to(dtype),
             t,
             encoder_hidden_states=given[0],
-            cross_attention_kwargs={"keys_values": given},
+            cross_attention_kwargs={"keys_values": given, "edit": edit},
             added_cond_kwargs=None if pooled is None else self._added(x_t, pooled.to(dtype)),
             return_dict=False,
         )[0]

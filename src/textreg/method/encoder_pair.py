@@ -3,7 +3,7 @@
     c = [h_1(p), h_2(p)]            hidden states before each encoder's last layer, [T, d_1 + d_2]
     pooled = W_p LN(last of h_2)[e]    e: the prompt's first end token
 
-The identifier has a vector in each, kept as one of d_1 + d_2 numbers, and is masked in both. Where
+Each of the identifier's vectors is kept as one of d_1 + d_2 numbers; it is masked in both. Where
 a prompt ends is looked up, never guessed by the largest id: an added word's id is larger.
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from textreg.method.identifier_mask import identifier_mask
-from textreg.method.text_features import TextFeatures, Tokens
+from textreg.method.text_features import TextFeatures, Tokens, with_word
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,8 @@ class EncoderPair:
 
         Args:
             tokens: as the first tokenizer reads them.
-            vectors: the identifier's two vectors in one, [prompts, d_1 + d_2]; none: no identifier.
+            vectors: the identifier's, both encoders' in one, one after the other,
+                [prompts, vectors * (d_1 + d_2)]; none: no identifier.
             masked: which prompts are masked where they can be, [prompts] bool.
         """
         parts = [getattr(e, "text_model", e) for e in self.encoders]
@@ -49,14 +50,16 @@ class EncoderPair:
             tokens.noun_length,
             masked.to(device) & tokens.can_mask.to(device),
             tables[0].dtype,
+            tokens.vectors,
         )
         end = (ids == self.end).int().argmax(1)
         behind = torch.arange(ids.shape[1], device=device) > end[:, None]
         words: Sequence[Tensor | None] = (None, None)
         if vectors is not None:
-            words = vectors.split(widths, dim=1)
+            words = vectors.unflatten(1, (tokens.vectors, -1)).split(widths, dim=2)
+        slots = tokens.slots.to(device)
         read = [
-            _last_two(part, ids.masked_fill(behind, padding), where, word, mask)
+            _last_two(part, ids.masked_fill(behind, padding), slots, word, mask)
             for part, padding, word in zip(parts, self.padding, words, strict=True)
         ]
         rows = torch.arange(len(ids), device=device)
@@ -68,12 +71,12 @@ class EncoderPair:
 
 
 def _last_two(
-    parts: Any, ids: Tensor, where: Tensor, vectors: Tensor | None, mask: Tensor
+    parts: Any, ids: Tensor, slots: Tensor, vectors: Tensor | None, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
     """What goes into the last layer, and what comes out of it; neither is normalised."""
-    rows = parts.embeddings.token_embedding(ids.masked_fill(where, 0))
-    if vectors is not None:
-        rows = torch.where(where[..., None], vectors[:, None].to(rows.dtype), rows)
+    rows = with_word(
+        parts.embeddings.token_embedding(ids.masked_fill(slots >= 0, 0)), slots, vectors
+    )
     hidden = before = parts.embeddings(inputs_embeds=rows)
     for layer in parts.encoder.layers:
         before, hidden = hidden, layer(hidden, mask, is_causal=False)

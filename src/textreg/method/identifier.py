@@ -1,6 +1,8 @@
-"""The new word: one token, its first vector, and the pull on its norm (METHOD 2).
+"""The new word: its tokens, its first vectors, and the pull on their norms (METHOD 2).
 
-The embedding table is never written: the word's vector lives outside it and is put in its place
+A word of several vectors is as many tokens: <krk1>, <krk1>_1, <krk1>_2, as in diffusers.
+
+The embedding table is never written: the word's vectors live outside it and are put in place
 when a prompt is embedded (text_features.py), so every other row stays bit-identical.
 """
 
@@ -12,17 +14,26 @@ import torch
 from torch import Tensor
 
 
-def add_identifier(tokenizer: Any, identifier: str, noun: str) -> int:
-    """Add the identifier as one token and return its id.
+def identifier_tokens(identifier: str, vectors: int) -> list[str]:
+    """The texts of a word's tokens, one a vector.
+
+    Source: diffusers, TextualInversionLoaderMixin.
+    """
+    return [identifier, *(f"{identifier}_{n}" for n in range(1, vectors))]
+
+
+def add_identifier(tokenizer: Any, identifier: str, noun: str, vectors: int = 1) -> int:
+    """Add the identifier, one token a vector, and return the first one's id; the others follow.
 
     Args:
         tokenizer: CLIP tokenizer; it is changed.
         identifier: the new word, lower case.
         noun: class noun that will follow it; its own tokens must not change.
+        vectors: how many the word has.
 
     Raises:
         ValueError: the word is not lower case, is a token already, contains blanks, does not
-            become exactly one new token, or changes how the noun is read.
+            become exactly one new token a vector, or changes how the noun is read.
     """
     if not identifier or identifier.split() != [identifier]:
         raise ValueError(f"identifier {identifier!r}: it must be one word without blanks")
@@ -31,16 +42,18 @@ def add_identifier(tokenizer: Any, identifier: str, noun: str) -> int:
     if "</w>" in identifier or not identifier.isprintable():
         raise ValueError(f"identifier {identifier!r} has characters a tokenizer treats specially")
     vocabulary = tokenizer.get_vocab()
-    if identifier in vocabulary or f"{identifier}</w>" in vocabulary:
+    words = identifier_tokens(identifier, vectors)
+    if any(word in vocabulary or f"{word}</w>" in vocabulary for word in words):
         raise ValueError(
             f"identifier {identifier!r} is already a token of this base; choose a new word, "
             f"like '<{identifier.strip('<>')}1>'"
         )
     noun_before = tokenizer.encode(f"a {noun}", add_special_tokens=False)
-    tokenizer.add_tokens(identifier)
+    tokenizer.add_tokens(words)
     new_id = int(tokenizer.convert_tokens_to_ids(identifier))
-    read_as = tokenizer.encode(f"a {identifier} {noun}", add_special_tokens=False)
-    if new_id in vocabulary.values() or read_as != [noun_before[0], new_id, *noun_before[1:]]:
+    new_ids = list(range(new_id, new_id + vectors))
+    read_as = tokenizer.encode(f"a {' '.join(words)} {noun}", add_special_tokens=False)
+    if new_id in vocabulary.values() or read_as != [noun_before[0], *new_ids, *noun_before[1:]]:
         raise ValueError(
             f"identifier {identifier!r} is not read as one new token before {noun!r}; "
             "choose a word in angle brackets, like '<krk1>'"
@@ -91,9 +104,9 @@ def pull_norm(vectors: Tensor, initial_norm: Tensor, learning_rate: Tensor | flo
     lam = min(1, 100 lr), n = ||v||, n0 = ||v_init||.
 
     Args:
-        vectors: [concepts, width].
-        initial_norm: n0, [concepts].
-        learning_rate: lr of the step that was just taken, one or [concepts].
+        vectors: [..., width].
+        initial_norm: n0, [...].
+        learning_rate: lr of the step that was just taken, one or what broadcasts to [...].
 
     Source: METHOD 2.4; original TextReg, `--ti_reg_type decay`.
     """
@@ -102,4 +115,4 @@ def pull_norm(vectors: Tensor, initial_norm: Tensor, learning_rate: Tensor | flo
     norm = torch.linalg.vector_norm(vectors, dim=-1)
     # A vector of norm 0 has no direction to keep.
     factor = torch.where(norm > 0, (norm + pull * (initial_norm - norm)) / norm, 1.0)
-    vectors.mul_(factor[:, None])
+    vectors.mul_(factor[..., None])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from textreg.method.identifier import identifier_tokens
 from textreg.method.identifier_mask import identifier_mask
 
 
@@ -25,6 +26,13 @@ class Tokens:
     is_identifier: Tensor
     can_mask: Tensor
     noun_length: int
+    vectors: int = 1
+    """Positions in a row that each identifier has."""
+
+    @property
+    def slots(self) -> Tensor:
+        """Which of its vectors an identifier's position takes, [prompts, tokens]; -1 elsewhere."""
+        return _slots(self.is_identifier, self.vectors)
 
     def rows(self, index: Tensor) -> Tokens:
         """Some of the prompts."""
@@ -33,6 +41,7 @@ class Tokens:
             is_identifier=self.is_identifier[index],
             can_mask=self.can_mask[index],
             noun_length=self.noun_length,
+            vectors=self.vectors,
         )
 
 
@@ -73,8 +82,16 @@ def _joined(
     )
 
 
-def tokenize(tokenizer: Any, prompts: list[str], identifier_id: int | None, noun: str) -> Tokens:
+def _slots(is_identifier: Tensor, vectors: int) -> Tensor:
+    return ((is_identifier.cumsum(1) - 1) % vectors).masked_fill(~is_identifier, -1)
+
+
+def tokenize(
+    tokenizer: Any, prompts: list[str], identifier_id: int | None, noun: str, vectors: int = 1
+) -> Tokens:
     """Tokenise prompts, padded to the model's length.
+
+    A word of several vectors stands in a prompt as one word, and becomes as many tokens.
 
     An identifier that the noun does not directly follow stays visible: its row is plainly causal.
 
@@ -82,14 +99,21 @@ def tokenize(tokenizer: Any, prompts: list[str], identifier_id: int | None, noun
         ValueError: the identifier of a prompt was cut off at the model's length, or is found inside
             another word.
     """
+    word, written = "", prompts
+    if identifier_id is not None:
+        word = tokenizer.convert_ids_to_tokens(identifier_id)
+        if vectors > 1:
+            several = " ".join(identifier_tokens(word, vectors))
+            each = re.compile(re.escape(word), re.IGNORECASE)
+            written = [each.sub(lambda _: several, prompt) for prompt in prompts]
     encoded = tokenizer(
-        prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True
+        written, padding="max_length", max_length=tokenizer.model_max_length, truncation=True
     )
     ids = torch.tensor(encoded["input_ids"])
     noun_ids = torch.tensor(tokenizer.encode(noun, add_special_tokens=False))
-    where = ids == identifier_id if identifier_id is not None else torch.zeros_like(ids).bool()
+    where = torch.zeros_like(ids).bool()
     if identifier_id is not None:
-        word = tokenizer.convert_ids_to_tokens(identifier_id)
+        where = (ids >= identifier_id) & (ids < identifier_id + vectors)
         # A tokenizer takes an added word out of the middle of others: "oto" would split "photo".
         inside = re.compile(rf"(?<=\w)(?=\w){re.escape(word)}|{re.escape(word)}(?<=\w)(?=\w)")
         for prompt, row in zip(prompts, where, strict=True):
@@ -98,33 +122,52 @@ def tokenize(tokenizer: Any, prompts: list[str], identifier_id: int | None, noun
                     f"identifier {word!r} is part of another word in {prompt!r}; "
                     "choose a word in angle brackets, like '<krk1>'"
                 )
-            if prompt.lower().count(word) != int(row.sum()):
+            if prompt.lower().count(word) * vectors != int(row.sum()):
                 raise ValueError(
                     f"prompt is longer than the {ids.shape[1]} tokens this base reads; "
                     f"the identifier {word!r} is cut off: {prompt!r}"
                 )
     follows = torch.ones(len(prompts), dtype=torch.bool)
-    for row, position in where.nonzero().tolist():
+    for row, position in (_slots(where, vectors) == vectors - 1).nonzero().tolist():
         behind = ids[row, position + 1 : position + 1 + len(noun_ids)]
         follows[row] &= behind.shape == noun_ids.shape and bool((behind == noun_ids).all())
     return Tokens(
-        ids=ids, is_identifier=where, can_mask=follows & where.any(1), noun_length=len(noun_ids)
+        ids=ids,
+        is_identifier=where,
+        can_mask=follows & where.any(1),
+        noun_length=len(noun_ids),
+        vectors=vectors,
     )
 
 
 def context_rows(tokens: Tokens) -> Tensor:
     """The rows that are neither the identifier nor the noun behind it, [prompts, tokens] bool."""
     rows = ~tokens.is_identifier
-    for row, position in tokens.is_identifier.nonzero().tolist():
+    for row, position in (tokens.slots == tokens.vectors - 1).nonzero().tolist():
         if tokens.can_mask[row]:
             rows[row, position + 1 : position + 1 + tokens.noun_length] = False
+    return rows
+
+
+def with_word(rows: Tensor, slots: Tensor, vectors: Tensor | None) -> Tensor:
+    """Embedding rows with the word's vectors in their places.
+
+    Args:
+        rows: [batch, tokens, width].
+        slots: which vector a position takes, [batch, tokens]; -1: none.
+        vectors: of each sample, [batch, vectors, width]; none: no identifier.
+    """
+    if vectors is not None:
+        for slot in range(vectors.shape[1]):
+            own = vectors[:, slot, None].to(rows.dtype)
+            rows = torch.where((slots == slot)[..., None], own, rows)
     return rows
 
 
 def encode(
     text_encoder: Any,
     ids: Tensor,
-    is_identifier: Tensor,
+    slots: Tensor,
     vectors: Tensor | None,
     mask: Tensor,
 ) -> Tensor:
@@ -133,8 +176,8 @@ def encode(
     Args:
         text_encoder: transformers' CLIPTextModel.
         ids: [batch, tokens].
-        is_identifier: rows to replace, [batch, tokens] bool.
-        vectors: the identifier's vector of each sample, [batch, width]; none: no identifier.
+        slots: which vector replaces a row, [batch, tokens]; -1: none.
+        vectors: the identifier's of each sample, [batch, vectors, width]; none: no identifier.
         mask: additive attention mask [batch, 1, tokens, tokens].
 
     Returns:
@@ -143,9 +186,7 @@ def encode(
     # transformers < 5.6 keeps the parts one level down.
     parts = getattr(text_encoder, "text_model", text_encoder)
     table = parts.embeddings.token_embedding
-    rows = table(ids.masked_fill(is_identifier, 0))
-    if vectors is not None:
-        rows = torch.where(is_identifier[..., None], vectors[:, None].to(rows.dtype), rows)
+    rows = with_word(table(ids.masked_fill(slots >= 0, 0)), slots, vectors)
     hidden = parts.embeddings(inputs_embeds=rows)
     hidden = parts.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=False)
     return parts.final_layer_norm(hidden.last_hidden_state)
@@ -154,9 +195,18 @@ def encode(
 def encode_tokens(
     text_encoder: Any, tokens: Tokens, vectors: Tensor | None, masked: Tensor
 ) -> Tensor:
-    """`encode` for tokenised prompts, the mask built from `masked` [prompts] bool."""
+    """`encode` for tokenised prompts.
+
+    Args:
+        text_encoder: transformers' CLIPTextModel.
+        tokens: the prompts.
+        vectors: the identifier's of each, one after the other, [prompts, vectors * width].
+        masked: which are masked where they can be, [prompts] bool.
+    """
     table = getattr(text_encoder, "text_model", text_encoder).embeddings.token_embedding.weight
     ids, where = tokens.ids.to(table.device), tokens.is_identifier.to(table.device)
     masked = masked.to(table.device) & tokens.can_mask.to(table.device)
-    mask = identifier_mask(where, tokens.noun_length, masked, table.dtype)
-    return encode(text_encoder, ids, where, vectors, mask)
+    mask = identifier_mask(where, tokens.noun_length, masked, table.dtype, tokens.vectors)
+    if vectors is not None:
+        vectors = vectors.unflatten(1, (tokens.vectors, -1))
+    return encode(text_encoder, ids, tokens.slots.to(table.device), vectors, mask)

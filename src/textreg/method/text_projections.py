@@ -16,6 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from textreg.method.attention_edit import AttentionEdit, Shapes, attention_shapes
+
 _PROJECTION = re.compile(r"attn2\.to_[kv]$")
 
 
@@ -90,6 +92,8 @@ class TextProjections(nn.Module):
     """All frozen W_K, W_V of a denoiser, gathered, plus the edit if one is set.
 
     `names` are the projections' module names in module order, keys and values alternating.
+    `elsewhere` are the shapes of attention's other projections, which read no text; an edit of them
+    is carried along here, and applied by the denoiser.
     """
 
     def __init__(
@@ -98,12 +102,17 @@ class TextProjections(nn.Module):
         widths: Sequence[int],
         weight: Tensor,
         edit: LowRankEdit | None = None,
+        *,
+        elsewhere: Shapes | None = None,
+        attention: AttentionEdit | None = None,
     ):
         super().__init__()
         self.names, self.widths = tuple(names), tuple(widths)
         self.weight: Tensor
         self.register_buffer("weight", weight)
         self.edit = edit
+        self.elsewhere: Shapes = elsewhere or {}
+        self.attention = attention
 
     @classmethod
     def from_denoiser(
@@ -124,11 +133,25 @@ class TextProjections(nn.Module):
         if any(module.bias is not None for _, module in found):
             raise ValueError("this denoiser's key and value projections have a bias; not supported")
         weights = [module.weight.detach().to(dtype) for _, module in found]
-        return cls([name for name, _ in found], [len(w) for w in weights], torch.cat(weights))
+        return cls(
+            [name for name, _ in found],
+            [len(w) for w in weights],
+            torch.cat(weights),
+            elsewhere=attention_shapes(denoiser),
+        )
 
-    def with_edit(self, edit: LowRankEdit) -> TextProjections:
+    def with_edit(
+        self, edit: LowRankEdit | None, attention: AttentionEdit | None = None
+    ) -> TextProjections:
         """The same frozen weights, shared and not copied, with an edit."""
-        return TextProjections(self.names, self.widths, self.weight, edit)
+        return TextProjections(
+            self.names,
+            self.widths,
+            self.weight,
+            edit,
+            elsewhere=self.elsewhere,
+            attention=attention,
+        )
 
     @property
     def features(self) -> int:

@@ -47,6 +47,9 @@ class Prior:
     edited_tokens: EditedTokens = "all"
     """Whose keys and values the edit changes, in training and when pictures are drawn."""
 
+    anywhere: bool = False
+    """Whether it means something for edits of other projections than those that read the text."""
+
     def __init__(self, run: Run):
         """Read the settings, before a base is loaded.
 
@@ -148,9 +151,19 @@ def prior_of(run: Run) -> Prior:
     """The prior that a run names, or the priors that it joins.
 
     Raises:
-        UserError: there is no such prior, or its settings cannot be.
+        UserError: there is no such prior, its settings cannot be, or it has no meaning for what the
+            run edits.
     """
-    return _Joined([_kind(name)(run) for name in split(run.prior)])
+    kinds = {name: _kind(name) for name in split(run.prior)}
+    for name, kind in kinds.items():
+        if run.tuning.placement != "cross-kv" and not kind.anywhere:
+            others = [other for other in names() if _kind(other).anywhere]
+            raise UserError(
+                f"--placement {run.tuning.placement}: prior {name} is a rule about the keys and "
+                "values that text alone decides, and has no meaning for other projections; choose "
+                f"--prior {' or '.join(others)}"
+            )
+    return _Joined([kind(run) for kind in kinds.values()])
 
 
 def _kind(name: str) -> type[Prior]:

@@ -25,6 +25,8 @@ from textreg.randomness import Draws
 class ClassImages(Prior):
     """L = L_denoise + w MSE(eps_th(x'_t, t', c(class prompt)), noise') on class pictures x'."""
 
+    anywhere = True
+
     def __init__(self, run: Run):
         self._run = run
         for concept in run.concepts if run.class_images.folder is not None else ():

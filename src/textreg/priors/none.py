@@ -7,3 +7,5 @@ from textreg.priors import Prior
 
 class NoPrior(Prior):
     """Adds nothing, holds nothing."""
+
+    anywhere = True

@@ -21,6 +21,8 @@ from textreg.randomness import Draws
 class OutputPreservation(Prior):
     """L = L_denoise + w MSE(eps_th, eps_0) on the same x_t, "<krk1> cat" replaced by "cat"."""
 
+    anywhere = True
+
     def __init__(self, run: Run):
         self._weight = run.output_preservation.weight
 
