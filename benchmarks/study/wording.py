@@ -1,0 +1,88 @@
+"""Differences with intervals as cells of a table and as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from textreg.evaluate.decisions import UNDECIDED
+
+NAMES = {
+    "drift class": "class prompt",
+    "drift neighbour": "neighbour nouns",
+    "drift general": "other prompts",
+    "drift null": "empty prompt",
+    "fidelity": "fidelity",
+    "editability": "edits",
+}
+"""What a metric is called; drift is in % of what the prompt does."""
+_HEADS = {
+    "less": "**less**",
+    "more": "**more**",
+    "equal": "no difference in any pair",
+    UNDECIDED: UNDECIDED,
+}
+POOLS = ("class", "neighbour", "general", "null")
+
+
+def number(value: float, percent: bool, *, sign: bool = False) -> str:
+    """A number as the page has it; drift in percent."""
+    value = 100 * value if percent else value
+    plus = "+" if sign else ""
+    if 0 < abs(value) < 0.005:
+        return f"{value:{plus}.0e}"
+    return f"{value:{plus}.0f}" if abs(value) >= 100 else f"{value:{plus}.2f}"
+
+
+def is_percent(metric: str) -> bool:
+    """Whether a metric is shown in percent."""
+    return metric.startswith("drift")
+
+
+def difference(found: Mapping[str, Any], percent: bool) -> str:
+    """A difference, its interval and what is decided: -1.20 [-1.50, -.90] **less**."""
+    value = number(found["value"], percent, sign=True)
+    verdict = found["verdict"]
+    if verdict == "equal":
+        return "0 equal"
+    word = UNDECIDED if verdict == UNDECIDED else f"**{verdict}**"
+    return f"{value}{interval(found, percent)} {word}"
+
+
+def interval(found: Mapping[str, Any], percent: bool) -> str:
+    """The interval in brackets; nothing where none is known, of a single cell."""
+    low, high = found["interval"]
+    if low == high:
+        return ""
+    return f" [{number(low, percent, sign=True)}, {number(high, percent, sign=True)}]"
+
+
+def by_verdict(found: Mapping[str, Mapping[str, Any]], percent: bool) -> str:
+    """Who is decided to have less, more or as much, and who is not: a sentence without its head."""
+    words: list[str] = []
+    for verdict in ("less", "more", "equal", UNDECIDED):
+        labels = [label for label, one in found.items() if one["verdict"] == verdict]
+        if not labels:
+            continue
+        shown = [
+            label
+            if verdict in ("equal", UNDECIDED)
+            else f"{label} ({number(found[label]['value'], percent, sign=True)}"
+            f"{interval(found[label], percent)})"
+            for label in labels
+        ]
+        words.append(f"{_HEADS[verdict]} for {listed(shown)}")
+    return "; ".join(words) + "."
+
+
+def counted(found: Iterable[Mapping[str, Any]]) -> str:
+    """How often each verdict fell: less 4, undecided 2 (of 6)."""
+    verdicts = [one["verdict"] for one in found]
+    counts = {v: verdicts.count(v) for v in ("less", "more", "equal", UNDECIDED)}
+    parts = [f"{word} {count}" for word, count in counts.items() if count]
+    return f"{', '.join(parts)} (of {len(verdicts)})"
+
+
+def listed(words: list[str]) -> str:
+    """Words joined by commas, the last by "and"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
