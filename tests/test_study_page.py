@@ -106,15 +106,16 @@ def test_sections_are_written_from_numbers(tmp_path: Path, images: Path) -> None
         write(tmp_path, f"mask-{ratio}", content(edits=more))
     found = page.blocks(tmp_path, images)
     assert "3 concepts (cat, dog, vase) x 2 seeds, **of 8 x 3 planned**" in found["all"]
-    assert "against none at equal fidelity: class prompt less 2 (of 2)" in found["short"]
+    assert "| none | fidelity | less 2 | less 2 | less 2 |" in found["short"]
     against_decay = found["decay"].split("\n- ")
     # Soft and weight decay drift alike but for noise; hard does not drift at all.
     (line,) = [x for x in against_decay if "At equal fidelity, drift of the class prompt" in x]
-    assert line.startswith("At equal fidelity, drift of the class prompt: **less** for hard (-1.0")
-    assert "undecided for soft" in line
+    assert line == (
+        "At equal fidelity, drift of the class prompt: **less** for hard; undecided for soft."
+    )
     assert "- hard: held; largest drift of any of 6 cells: class prompt 0.00 %" in found["hard"]
     assert "soft, 0.5" not in found["ablations"]
-    assert "edits against ratio 0: **more** for none, 0.5 (+0.05" in found["masks"]
+    assert "edits against ratio 0: **more** for none, 0.5" in found["masks"]
     assert "**moved** under soft" in found["falsifiers"]
     assert "abc" in found["all"]
     plots = ["study-edits.svg", "study-equal-fidelity.svg", "study-masks.svg", "study-pareto.png"]
@@ -134,7 +135,7 @@ def test_without_the_points_of_cells_equal_fidelity_is_left_open() -> None:
     del made["points"]
     part = Part(made)
     assert sections.NO_POINTS in sections.rivals(part, ["none"], ["steps"])
-    assert "equal fidelity" not in sections.short(part)
+    assert "| none | fidelity |" not in sections.short(part)
 
 
 def test_continual_in_pairs_of_concept_and_seed() -> None:
@@ -165,9 +166,8 @@ def test_wording() -> None:
     assert difference(found(-0.05, "less"), True) == "-5.00 [-6.00, -4.00] **less**"
     assert difference(found(0.0, "equal"), False) == "0 equal"
     each = {"a": found(-0.05, "less"), "b": found(0.0, "undecided"), "c": found(0.0, "undecided")}
-    expected = "**less** for a (-5.00 [-6.00, -4.00]); undecided for b and c."
-    assert by_verdict(each, True) == expected
-    assert counted(each.values()) == "less 1, undecided 2 (of 3)"
+    assert by_verdict(each) == "**less** for a; undecided for b and c."
+    assert counted(each.values()) == "less 1, undecided 2"
 
 
 def test_concepts_by_number_and_by_name() -> None:

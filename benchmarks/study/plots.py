@@ -45,6 +45,7 @@ def equal_fidelity(part: Part, references: Sequence[str], path: Path) -> None:
                     label=f"minus {reference}" if row == 0 else None,
                 )  # fmt: skip
         axis.axvline(0, color=_INK, lw=0.8)
+        axis.set_xscale("symlog", linthresh=1)
         axis.set_title(f"drift of {NAMES[f'drift {pool}']}", fontsize=10, loc="left", color=_INK)
         axis.set_xlabel("% of what the prompt does", color=_INK)
         axis.set_yticks(range(len(own)), own)

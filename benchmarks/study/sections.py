@@ -17,6 +17,7 @@ from textreg.evaluate.intervals import Measured
 NOT_RUN = "Not run yet."
 NO_POINTS = "The results hold no curve of each cell (`points`): write them again with `study.py`."
 _AT = {"steps": "equal steps", "time": "equal time"}
+_RIVALS = ("none", "class-images", "weight-decay")
 _HELD_OUT = {
     "drift neighbour": "neighbour nouns' drift, %",
     "drift general": "other prompts' drift, %",
@@ -103,26 +104,15 @@ def _lines(found: Mapping[str, Mapping[str, Found]], kind: str) -> str:
     heads = {name: "drift of the " + NAMES[name] if is_percent(name) else NAMES[name]
              for name in found}  # fmt: skip
     return "\n".join(
-        f"- At equal {kind}, {heads[name]}: {by_verdict(each, is_percent(name))}"
-        for name, each in found.items()
+        f"- At equal {kind}, {heads[name]}: {by_verdict(each)}" for name, each in found.items()
     )
 
 
 def hard_mode(part: Part) -> str:
     """Whether hard mode holds the class prompt, and what it costs."""
-    hard = part.labels("textreg", hard=True)
+    hard, kind = part.labels("textreg", hard=True), part.kinds[0]
     if not hard:
         return NOT_RUN
-    kind = part.kinds[0]
-    lines: list[str] = []
-    for label in hard:
-        most = {pool: max(part.values(kind, label, f"drift {pool}").values())
-                for pool in ("class", "null")}  # fmt: skip
-        held = "held" if max(most.values()) < DRIFT_MARGIN else "**not held**"
-        lines.append(
-            f"- {label}: {held}; largest drift of any of {len(part.places)} cells: class prompt "
-            f"{number(most['class'], True)} %, empty prompt {number(most['null'], True)} %."
-        )
     rows: list[list[str]] = []
     others = [*part.alone("none"), *part.labels("textreg", hard=False), *part.alone("weight-decay")]
     metrics = [name for name in ("fidelity", "editability") if part.has(name)]
@@ -135,10 +125,26 @@ def hard_mode(part: Part) -> str:
                 found[name][f"{label} against {other}"] = one
     heads = ["", "minus", *(NAMES[name] for name in metrics)]
     costs_in_words = "\n".join(
-        f"- At {_AT[kind]}, {NAMES[name]}: {by_verdict(each, False)}"
-        for name, each in found.items()
+        f"- At {_AT[kind]}, {NAMES[name]}: {by_verdict(each)}" for name, each in found.items()
     )
-    return "\n\n".join(["\n".join(lines), table(heads, rows), costs_in_words])
+    return "\n\n".join([held(part), table(heads, rows), costs_in_words])
+
+
+def held(part: Part) -> str:
+    """Whether hard mode holds class and empty prompt in every cell."""
+    kind = part.kinds[0]
+    lines: list[str] = []
+    for label in part.labels("textreg", hard=True):
+        most = {
+            pool: max(part.values(kind, label, f"drift {pool}").values())
+            for pool in ("class", "null")
+        }
+        verdict = "held" if max(most.values()) < DRIFT_MARGIN else "**not held**"
+        lines.append(
+            f"- {label}: {verdict}; largest drift of any of {len(part.places)} cells: class prompt "
+            f"{number(most['class'], True)} %, empty prompt {number(most['null'], True)} %."
+        )
+    return "\n".join(lines)
 
 
 def masks(parts: Mapping[float, Part]) -> str:
@@ -163,7 +169,7 @@ def masks(parts: Mapping[float, Part]) -> str:
             rows.append([label, f"{ratio:g}", *cells])
     heads = ["", "mask ratio", *metrics.values()]
     lines = "\n".join(
-        f"- {head} against ratio {first:g}: {by_verdict(found[name], is_percent(name))}"
+        f"- {head} against ratio {first:g}: {by_verdict(found[name])}"
         for name, head in metrics.items()
         if found[name]
     )
@@ -216,29 +222,27 @@ def _falsified(part: Part, kind: Kind, names: Sequence[str]) -> str:
 
 
 def short(part: Part) -> str:
-    """Verdicts of a and b counted: how many of TextReg's rows drift less, more or undecided."""
-    lines: list[str] = []
-    for reference in [
-        *part.alone("none"),
-        *part.alone("class-images"),
-        *part.alone("weight-decay"),
-    ]:
+    """Of a and b, how many of TextReg's rows are decided to drift less or more than each rival."""
+    pools = ("class", "neighbour", "general")
+    rows: list[list[str]] = []
+    for reference in [word for name in _RIVALS for word in part.alone(name)]:
         own = [label for label in part.labels("textreg") if label != reference]
         for kind in ("fidelity", *part.kinds):
-            said: list[str] = []
-            for pool in ("class", "neighbour", "general"):
-                found = [
+            found = [
+                [
                     part.at_equal_fidelity(label, reference, pool)
                     if kind == "fidelity"
                     else part.against(kind, label, reference, f"drift {pool}")
                     for label in own
                 ]
-                some = [one for one in found if one is not None]
-                if some:
-                    said.append(f"{NAMES[f'drift {pool}']} {counted(some)}")
-            if said:
-                lines.append(f"- against {reference} at equal {kind}: {'; '.join(said)}")
-    return "TextReg's rows, by what their drift is decided to be:\n\n" + "\n".join(lines)
+                for pool in pools
+            ]
+            cells = [counted([one for one in each if one is not None]) for each in found]
+            if any(cells):
+                rows.append([reference, kind, *cells])
+    heads = ["against", "at equal", *(NAMES[f"drift {pool}"] for pool in pools)]
+    told = f"How many of TextReg's {len(part.labels('textreg'))} rows drift less, or more:"
+    return f"{told}\n\n{table(heads, rows)}\n\n{held(part)}"
 
 
 def continual(report: Mapping[str, Any]) -> str:
@@ -272,7 +276,7 @@ def continual(report: Mapping[str, Any]) -> str:
         rows.append([label, *cells])
     concepts = len(report["rows"][0]["concepts"])
     seeds = len({row["seed"] for row in report["rows"]})
-    lines = [f"- {head}, against none: {by_verdict(each, False)}" for head, each in found.items()]
+    lines = [f"- {head}, against none: {by_verdict(each)}" for head, each in found.items()]
     return "\n\n".join(
         [
             f"{concepts} concepts one after another, {seeds} seeds.",

@@ -26,12 +26,13 @@ POOLS = ("class", "neighbour", "general", "null")
 
 
 def number(value: float, percent: bool, *, sign: bool = False) -> str:
-    """A number as the page has it; drift in percent."""
+    """A number as the page has it; drift in percent, of two decimals, all else of three."""
     value = 100 * value if percent else value
     plus = "+" if sign else ""
-    if 0 < abs(value) < 0.005:
+    digits = 2 if percent else 3
+    if 0 < abs(value) < 0.5 * 10**-digits:
         return f"{value:{plus}.0e}"
-    return f"{value:{plus}.0f}" if abs(value) >= 100 else f"{value:{plus}.2f}"
+    return f"{value:{plus}.0f}" if abs(value) >= 100 else f"{value:{plus}.{digits}f}"
 
 
 def is_percent(metric: str) -> bool:
@@ -57,30 +58,21 @@ def interval(found: Mapping[str, Any], percent: bool) -> str:
     return f" [{number(low, percent, sign=True)}, {number(high, percent, sign=True)}]"
 
 
-def by_verdict(found: Mapping[str, Mapping[str, Any]], percent: bool) -> str:
+def by_verdict(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Who is decided to have less, more or as much, and who is not: a sentence without its head."""
     words: list[str] = []
-    for verdict in ("less", "more", "equal", UNDECIDED):
+    for verdict, head in _HEADS.items():
         labels = [label for label, one in found.items() if one["verdict"] == verdict]
-        if not labels:
-            continue
-        shown = [
-            label
-            if verdict in ("equal", UNDECIDED)
-            else f"{label} ({number(found[label]['value'], percent, sign=True)}"
-            f"{interval(found[label], percent)})"
-            for label in labels
-        ]
-        words.append(f"{_HEADS[verdict]} for {listed(shown)}")
+        if labels:
+            words.append(f"{head} for {listed(labels)}")
     return "; ".join(words) + "."
 
 
 def counted(found: Iterable[Mapping[str, Any]]) -> str:
-    """How often each verdict fell: less 4, undecided 2 (of 6)."""
+    """How often each verdict fell: less 4, undecided 2."""
     verdicts = [one["verdict"] for one in found]
     counts = {v: verdicts.count(v) for v in ("less", "more", "equal", UNDECIDED)}
-    parts = [f"{word} {count}" for word, count in counts.items() if count]
-    return f"{', '.join(parts)} (of {len(verdicts)})"
+    return ", ".join(f"{word} {count}" for word, count in counts.items() if count)
 
 
 def listed(words: list[str]) -> str:
