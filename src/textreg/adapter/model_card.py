@@ -13,6 +13,7 @@ from textreg.adapter.diffusers_files import load_pair
 from textreg.adapter.webui_files import webui_prompt, word_name
 from textreg.checkpoint import publish
 from textreg.config import Run
+from textreg.front import best_step
 from textreg.sampling import Picture
 
 
@@ -76,10 +77,19 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
                 load=load_pair(adapter, _HERE) if xl else f'pipe.load_textual_inversion("{_HERE}")',
             ),
             steps=f"{run.inversion.steps} + {run.tuning.steps}",
+            best=_best(folder),
             rank=adapter.rank,
             pictures=shown,
         ).encode(),
     )
+
+
+def _best(folder: Path) -> str:
+    found = best_step(folder)
+    if found is None:
+        return ""
+    best, steps = found
+    return f"Best on the front of gain and drift (front.json): step {best} of {steps}, in best/.\n"
 
 
 _TEXT = """---
@@ -95,7 +105,7 @@ a rank-{rank} edit of the cross-attention keys and values. {steps} steps, prior 
 The prompt contains `{words}`, both words, for example `{prompt}`.
 
 {use}
-Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
+{best}Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
 """
 
 _HERE = "this/folder"
