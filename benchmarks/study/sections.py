@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from marked_page import table
@@ -11,7 +11,7 @@ from wording import NAMES, POOLS, by_verdict, counted, difference, interval, is_
 
 from textreg.compare.summary import Spread
 from textreg.compare.table import table as compared
-from textreg.evaluate.decisions import DRIFT_MARGIN, drifted
+from textreg.evaluate.decisions import DRIFT_MARGIN, UNDECIDED, drifted
 from textreg.evaluate.intervals import Measured
 
 NOT_RUN = "Not run yet."
@@ -31,14 +31,18 @@ def amount(part: Part) -> str:
     planned = part.content["planned"]
     names = list(dict.fromkeys(concept for concept, _ in part.places))
     seeds = {seed for _, seed in part.places}
-    text = f"{len(names)} concepts ({', '.join(names)}) x {len(seeds)} seeds"
+    text = f"{_many(names, 'concept')} ({', '.join(names)}) x {_many(seeds, 'seed')}"
     if len(names) < planned["concepts"] or len(seeds) < planned["seeds"]:
         text += f", **of {planned['concepts']} x {planned['seeds']} planned**"
     if len(part.places) < 6:
         text += "; with fewer than 6 pairs the test can decide nothing"
     elif len(names) < 6:
-        text += f"; {len(names)} concepts say little about others"
+        text += f"; {_many(names, 'concept')} can say little about others"
     return f"{text}."
+
+
+def _many(things: Collection[object], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def all_priors(part: Part) -> str:
@@ -193,20 +197,25 @@ def falsifiers(part: Part) -> str:
             if is_percent(name):
                 mean = part.mean(kind, label, name)
                 low, high = (number(x, True) for x in (mean.low, mean.high))
-                cells.append(f"{number(mean.value, True)} [{low}, {high}] {drifted(mean)}")
+                cells.append(f"{number(mean.value, True)} [{low}, {high}] {_moved(part, mean)}")
             else:
                 cells.append(difference(part.against_nothing(kind, label, name), False))
         rows.append([label, *cells])
     return f"{table(['', *names.values()], rows)}\n\n{_falsified(part, kind, list(names))}"
 
 
+def _moved(part: Part, mean: Measured) -> str:
+    """Held or moved; of a single cell nothing is known."""
+    return drifted(mean) if len(part.places) > 1 else UNDECIDED
+
+
 def _falsified(part: Part, kind: Kind, names: Sequence[str]) -> str:
     lines: list[str] = []
-    for name in names:
-        own = part.labels("textreg")
+    own = part.labels("textreg")
+    for name in names if own else ():
         if is_percent(name):
             means: dict[str, Measured] = {label: part.mean(kind, label, name) for label in own}
-            verdicts = {label: drifted(mean) for label, mean in means.items()}
+            verdicts = {label: _moved(part, mean) for label, mean in means.items()}
         else:
             verdicts = {
                 label: {"less": "lost", "more": "gained"}.get(one["verdict"], one["verdict"])
