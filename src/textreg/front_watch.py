@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -25,8 +26,8 @@ from textreg.stages import Stage
 from textreg.step_record import StepRecord
 from textreg.training import Training
 
-SAMPLES = 8
-"""Fixed draws a concept and look."""
+SAMPLES = 4
+"""Fixed draws a concept and look, their timesteps one in each quarter of the schedule."""
 _STATES = "front"
 """Folder of a concept's states that may be the best, by step, while it trains."""
 
@@ -52,12 +53,12 @@ class FixedDraws:
 
 def _batches(training: Training) -> list[Batch]:
     """The draws, in pieces no larger than those that training holds."""
-    size = training.run.optimizer.batch_size
+    size, timesteps = training.run.optimizer.batch_size, len(training.backbone.alphas_cumprod)
     found: list[Batch] = []
     for first in range(0, SAMPLES, size):
         draws = [
             [
-                Draws(training.run.seed, concept.name, "front", sample)
+                _spread((training.run.seed, concept.name, "front"), sample, timesteps)
                 for sample in range(first, min(first + size, SAMPLES))
             ]
             for concept in training.active
@@ -65,6 +66,15 @@ def _batches(training: Training) -> list[Batch]:
         features, gate = training.stage.features(draws), training.stage.gate(draws)
         found.append(noisy_batch(training.latents, draws, features, training.backbone, gate=gate))
     return found
+
+
+def _spread(key: tuple[int | str, ...], sample: int, timesteps: int) -> Draws:
+    """The first draws whose timestep lies in this sample's share of the schedule."""
+    return next(
+        draws
+        for draws in (Draws(*key, sample, n) for n in count())
+        if draws.index("timestep", timesteps) * SAMPLES // timesteps == sample
+    )
 
 
 class FrontWatch:

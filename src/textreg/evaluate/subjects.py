@@ -34,6 +34,12 @@ class Subject:
         """The adapter's files."""
         return [self.folder / EMBEDDING_FILE, edit_file(self.folder)]
 
+    @property
+    def manifest(self) -> str:
+        """Name of the file that says which picture is what; an earlier state has its own."""
+        earlier = "" if self.steps == self.run.tuning.steps else f"-step-{self.steps}"
+        return f"pictures-{self.concept.name}{earlier}.jsonl"
+
     def metrics(self) -> list[dict[str, Any]]:
         """The concept's lines of metrics.jsonl."""
         path = RunFolder(self.run).metrics
