@@ -152,7 +152,7 @@ def test_a_finished_run_takes_no_step_and_changes_no_byte(
         return {p: p.read_bytes() for p in run.out.rglob("*") if p.is_file() and p.name != ".lock"}
 
     before = contents()
-    assert len(before) == 12
+    assert len(before) == 15
     assert list(trainings(run, backbone)) == []
     assert contents() == before
 
