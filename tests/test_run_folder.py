@@ -56,7 +56,8 @@ def straight(
     assert [(line["global_step"], line["concept"]) for line in left["metrics"]] == [
         (step, concept) for step in range(1, 7) for concept in ("cat", "dog")
     ]
-    assert len(left) == 5
+    # Two files of each concept, two of its best state, and the metrics.
+    assert len(left) == 9
     return left
 
 
