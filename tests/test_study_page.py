@@ -111,12 +111,12 @@ def test_sections_are_written_from_numbers(tmp_path: Path, images: Path) -> None
     # Soft and weight decay drift alike but for noise; hard does not drift at all.
     (line,) = [x for x in against_decay if "At equal fidelity, drift of the class prompt" in x]
     assert line == (
-        "At equal fidelity, drift of the class prompt: **less** for hard; undecided for soft."
+        "At equal fidelity, drift of the class prompt: **less** for *hard*; undecided for *soft*."
     )
-    assert "- hard: held; largest drift of any of 6 cells: class prompt 0.00 %" in found["hard"]
+    assert "- hard: held; largest drift in any of 6 cells: class prompt 0.00 %" in found["hard"]
     assert "soft, 0.5" not in found["ablations"]
-    assert "edits against ratio 0: **more** for none, 0.5" in found["masks"]
-    assert "**moved** under soft" in found["falsifiers"]
+    assert "edits against ratio 0: **more** for *none, 0.5*" in found["masks"]
+    assert "**moved** under *soft*" in found["falsifiers"]
     assert "abc" in found["all"]
     plots = ["study-edits.svg", "study-equal-fidelity.svg", "study-masks.svg", "study-pareto.png"]
     assert sorted(p.name for p in images.iterdir()) == plots
@@ -166,7 +166,7 @@ def test_wording() -> None:
     assert difference(found(-0.05, "less"), True) == "-5.00 [-6.00, -4.00] **less**"
     assert difference(found(0.0, "equal"), False) == "0 equal"
     each = {"a": found(-0.05, "less"), "b": found(0.0, "undecided"), "c": found(0.0, "undecided")}
-    assert by_verdict(each) == "**less** for a; undecided for b and c."
+    assert by_verdict(each) == "**less** for *a*; undecided for *b* and *c*."
     assert counted(each.values()) == "less 1, undecided 2"
 
 

@@ -145,8 +145,8 @@ def held(part: Part) -> str:
         }
         verdict = "held" if max(most.values()) < DRIFT_MARGIN else "**not held**"
         lines.append(
-            f"- {label}: {verdict}; largest drift of any of {len(part.places)} cells: class prompt "
-            f"{number(most['class'], True)} %, empty prompt {number(most['null'], True)} %."
+            f"- {label}: {verdict}; largest drift in any of {_many(part.places, 'cell')}: "
+            f"class prompt {number(most['class'], True)} %, empty prompt {number(most['null'], True)} %."
         )
     return "\n".join(lines)
 
@@ -223,7 +223,8 @@ def _falsified(part: Part, kind: Kind, names: Sequence[str]) -> str:
                 for one in [part.against_nothing(kind, label, name)]
             }
         said = [
-            f"**{verdict}** under {', '.join(label for label in own if verdicts[label] == verdict)}"
+            f"**{verdict}** under "
+            + ", ".join(f"*{label}*" for label in own if verdicts[label] == verdict)
             for verdict in dict.fromkeys(verdicts.values())
         ]
         lines.append(f"- {_HELD_OUT[name].removesuffix(', %')}: {'; '.join(said)}.")

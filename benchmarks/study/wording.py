@@ -62,7 +62,7 @@ def by_verdict(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Who is decided to have less, more or as much, and who is not: a sentence without its head."""
     words: list[str] = []
     for verdict, head in _HEADS.items():
-        labels = [label for label, one in found.items() if one["verdict"] == verdict]
+        labels = [f"*{label}*" for label, one in found.items() if one["verdict"] == verdict]
         if labels:
             words.append(f"{head} for {listed(labels)}")
     return "; ".join(words) + "."
