@@ -146,7 +146,8 @@ def held(part: Part) -> str:
         verdict = "held" if max(most.values()) < DRIFT_MARGIN else "**not held**"
         lines.append(
             f"- {label}: {verdict}; largest drift in any of {_many(part.places, 'cell')}: "
-            f"class prompt {number(most['class'], True)} %, empty prompt {number(most['null'], True)} %."
+            f"class prompt {number(most['class'], True)} %, "
+            f"empty prompt {number(most['null'], True)} %."
         )
     return "\n".join(lines)
 
