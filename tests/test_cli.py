@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -129,11 +130,14 @@ def test_the_main_job(
     code, out, _ = outcome(capsys, *train)
     assert code == 0
     assert 'learned "<krk1> cat"' in out
+    assert re.search(r"best on the front: step \d of 3, ", out)
     assert {p.name for p in run.iterdir()} == {
         ".lock",
         "README.md",
+        "best",
         "checkpoints",
         "environment.json",
+        "front.json",
         "image_0.png",
         "image_1.png",
         "image_2.png",

@@ -25,10 +25,10 @@ def run(tmp_path: Path) -> Run:
     record = {"run": plain(run), "pictures": {"cat": ["a", "b"], "dog": ["c"]}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(record))
     lines = [
-        {"concept": "cat", "drift": {"class": 0.5}},
-        {"concept": "cat", "drift": {"class": 0.1234567, "null": 0.0}},
-        {"concept": "dog", "drift": {"class": 0.25}},
-        {"concept": "cat"},
+        {"concept": "cat", "step": 10, "drift": {"class": 0.5}},
+        {"concept": "cat", "step": 20, "drift": {"class": 0.1234567, "null": 0.0}},
+        {"concept": "dog", "step": 20, "drift": {"class": 0.25}},
+        {"concept": "cat", "step": 20},
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return run
@@ -39,6 +39,9 @@ def test_each_concepts_own_facts(run: Run) -> None:
     cat, dog = (facts_of(run.out, run, concept, **sizes) for concept in run.concepts)
     assert (cat.seed, cat.steps, cat.resolution, cat.pictures) == (5, 30, 512, 2)
     assert dog.pictures == 1
+    earlier = facts_of(run.out, run, run.concepts[0], steps=15, **sizes)
+    assert earlier.steps == 25
+    assert json.loads(dict(earlier.more)["textreg.drift"]) == {"class": 0.5}
     # Of a base's folder the name alone.
     assert cat.base == run.out.name
     more = dict(cat.more)

@@ -56,7 +56,8 @@ def straight(
     assert [(line["global_step"], line["concept"]) for line in left["metrics"]] == [
         (step, concept) for step in range(1, 7) for concept in ("cat", "dog")
     ]
-    assert len(left) == 5
+    # Two files of each concept, two of its best state, and the metrics.
+    assert len(left) == 9
     return left
 
 
@@ -152,7 +153,7 @@ def test_a_finished_run_takes_no_step_and_changes_no_byte(
         return {p: p.read_bytes() for p in run.out.rglob("*") if p.is_file() and p.name != ".lock"}
 
     before = contents()
-    assert len(before) == 9
+    assert len(before) == 15
     assert list(trainings(run, backbone)) == []
     assert contents() == before
 

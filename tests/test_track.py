@@ -28,6 +28,7 @@ RECORD = StepRecord(
     learning_rate=1e-3,
     drift={"class": 0.25, "null": 0.125},
     seconds=2.0,
+    front={"loss": 0.25, "best": 5},
 )
 
 
@@ -37,6 +38,8 @@ def test_a_record_as_scalars() -> None:
         "cat/loss/total": 0.75,
         "cat/drift/class": 0.25,
         "cat/drift/null": 0.125,
+        "cat/front/loss": 0.25,
+        "cat/front/best": 5,
         "cat/learning_rate": 1e-3,
         "cat/seconds": 2.0,
     }

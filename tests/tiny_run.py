@@ -59,7 +59,8 @@ def results(folder: Path) -> dict[str, Any]:
     left: dict[str, Any] = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*.safetensors"))
-        if "checkpoints" not in path.parts
+        # "front": states that may turn out the best, there only while training.
+        if not {"checkpoints", "front"} & set(path.parts)
     }
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     left["metrics"] = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]

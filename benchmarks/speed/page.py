@@ -8,11 +8,11 @@ Replaces what stands between the marks of each table; a result that is missing i
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from marked_page import filled, table, where
 from provenance import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -26,23 +26,6 @@ PEERS = {
     "lora-prior": "the same, with prior preservation",
     "custom": "`train_custom_diffusion.py`",
 }
-
-
-def table(heads: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def where(report: Report) -> str:
-    """The hardware, versions and commit of a report, in a line."""
-    packages = report["environment"]["packages"]
-    dirty = ", with changes" if report["changed_since"] else ""
-    return (
-        f"{report['environment']['gpu'] or report['hardware']}, {report['memory_gibibytes']} GiB, "
-        f"torch {packages['torch']}, diffusers {packages['diffusers']}, commit {report['commit']}"
-        f"{dirty}, load before {report['load_average']}"
-    )
 
 
 def peers(report: Report) -> str:
@@ -166,22 +149,18 @@ TABLES: dict[str, tuple[str, Callable[[Report], str]]] = {
 }
 
 
-def filled(text: str, results: Path) -> str:
-    """The page with each table written anew."""
+def blocks(results: Path) -> dict[str, str]:
+    """Each table, or that it is missing."""
+    found: dict[str, str] = {}
     for name, (file, write) in TABLES.items():
         path = results / file
         if path.is_file():
             report = json.loads(path.read_text())
-            inside = f"{write(report)}\n\n[{file}](../benchmarks/results/{file}): {where(report)}."
+            source = f"[{file}](../benchmarks/results/{file}): {where(report)}."
+            found[name] = f"{write(report)}\n\n{source}"
         else:
-            inside = f"Not measured yet: benchmarks/results/{file} is not there."
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"{PAGE.name} has no marks {begin} ... {end}")
-        block = f"{begin}\n\n{inside}\n\n{end}"
-        text = pattern.sub(lambda _, block=block: block, text)
-    return text
+            found[name] = f"Not measured yet: benchmarks/results/{file} is not there."
+    return found
 
 
 def plot(report: Report, path: Path) -> None:
@@ -207,7 +186,7 @@ def plot(report: Report, path: Path) -> None:
 
 def main() -> None:
     """Write the page and the plot."""
-    PAGE.write_text(filled(PAGE.read_text(), RESULTS))
+    PAGE.write_text(filled(PAGE.read_text(), blocks(RESULTS), PAGE.name))
     measured = RESULTS / "scaling-cpu.json"
     if measured.is_file():
         plot(json.loads(measured.read_text()), PLOT)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,15 @@ import torch
 
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone, load
+from textreg.checkpoint import publish
 from textreg.compare.variants import Variant
 from textreg.concept import inspect_folder, read_picture
 from textreg.config import Concept
 from textreg.demo.measures import Measures
-from textreg.run_folder import environment
 from textreg.sampling import PictureModel
+
+sys.path.append(str(Path(__file__).parents[1] / "speed"))
+from provenance import provenance, rounded
 
 
 def summed(adapters: Sequence[Adapter], shown: int) -> Adapter:
@@ -105,8 +109,9 @@ def main() -> None:
             found = measure_order(backbone, adapters, arguments.data, arguments.pictures)
             rows.append({"prior": prior, "seed": seed} | found)
             print(f"{prior}, seed {seed}: A {found['A']:.3f}, F {found['F']:.3f}", flush=True)
-            content = {"rows": rows, "pictures": arguments.pictures, "environment": environment()}
-            arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+            content = {"rows": rows, "pictures": arguments.pictures, "dtype": arguments.dtype}
+            report = json.dumps(rounded(content | provenance()), indent=1)
+            publish(arguments.json, f"{report}\n".encode())
 
 
 def folder(prior: str) -> str:

@@ -2,20 +2,27 @@
 
     python benchmarks/study/study.py --out runs/study        all parts, hours on a CPU
     python benchmarks/study/study.py --out runs/study --parts main --concepts 2
+    python benchmarks/study/study.py --out runs/other --results runs/other --concepts vase,rc_car
 
 Concept after concept, so that what is stopped early still compares whole concepts; the same
 command goes on. Each part is an ordinary `textreg compare` whose page lies in its folder.
+
+Two processes may share the work: give each its own concepts, --out and --results, and the second
+the first's equal_time.json, so that equal time means the same steps. Then merge cells/ and
+evaluation/ into one folder and run it once for all concepts: nothing is trained twice.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from textreg.checkpoint import publish
 from textreg.commands.judge_features import JudgeFeatures
 from textreg.compare import Comparison, compare
 from textreg.compare.comparison import EPSILON_PROMPTS, NUM_IMAGES, Watch
@@ -24,6 +31,9 @@ from textreg.concept_names import concept_noun
 from textreg.evaluate.evaluation import Options
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "speed"))
+from provenance import provenance, rounded  # noqa: E402
+
 CONCEPTS = ("cat", "teapot", "dog", "wolf_plushie", "backpack", "robot_toy", "vase", "rc_car")
 """Two animals, a plushie, toys and household things; which cat or dog was not chosen by result."""
 
@@ -54,7 +64,7 @@ def run_part(
 ) -> dict[str, Any] | None:
     """Compare concept by concept, then all of them; writes the part's JSON after each."""
     content: dict[str, Any] | None = None
-    concepts = CONCEPTS[: min(part.concepts, arguments.concepts)]
+    concepts = arguments.concepts(part)
     for number, concept in enumerate(concepts, 1):
         for some in dict.fromkeys([(concept,), concepts[:number]]):
             print(f"{name}: {', '.join(some)}", flush=True)
@@ -72,8 +82,11 @@ def run_part(
             )
         if content is not None:
             results.mkdir(parents=True, exist_ok=True)
-            kept = _kept(content) | {"hardware": arguments.hardware, "dtype": arguments.dtype}
-            (results / f"study-{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+            kept = kept_of(content, part) | provenance() | {"dtype": arguments.dtype}
+            text = json.dumps(rounded(kept), separators=(",", ":"))
+            # A line a row: what changed between two studies can be seen.
+            text = text.replace('{"concept"', '\n{"concept"').replace('{"prior"', '\n{"prior"')
+            publish(results / f"study-{name}.json", f"{text}\n".encode())
     return content
 
 
@@ -96,9 +109,29 @@ def _comparison(
     )
 
 
-def _kept(content: dict[str, Any]) -> dict[str, Any]:
-    """compare.json without what can be made again from the rest."""
-    return {key: value for key, value in content.items() if key != "points"}
+def kept_of(content: dict[str, Any], part: Part) -> dict[str, Any]:
+    """compare.json with what was planned, without what is about one picture or prompt."""
+    rows = [
+        {key: value for key, value in row.items() if key != "drift"}
+        | {
+            "editability": {k: v for k, v in row["editability"].items() if k != "edits"},
+            "drift": {k: v for k, v in row["drift"].items() if k != "epsilon_intervals"},
+        }
+        for row in content["rows"]
+    ]
+    planned = {"concepts": part.concepts, "seeds": part.seeds}
+    return content | {"rows": rows, "planned": planned}
+
+
+def concepts_word(text: str) -> Callable[[Part], tuple[str, ...]]:
+    """--concepts as a function of the part: the first N of its own, or those named."""
+    if text.isdecimal():
+        return lambda part: CONCEPTS[: min(part.concepts, int(text))]
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in CONCEPTS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(CONCEPTS)}")
+    return lambda part: names
 
 
 def main() -> None:
@@ -107,13 +140,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs, many")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--concepts", type=int, default=len(CONCEPTS), help="the first N only")
+    parser.add_argument(
+        "--concepts", type=concepts_word, default="8", help="the first N only, or names by comma"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="at most")
     parser.add_argument("--data", type=Path, default=Path("custom_datasets/data"))
     parser.add_argument("--base", default="toyland")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="bf16")
-    parser.add_argument("--hardware", default=platform.processor() or platform.machine())
     arguments = parser.parse_args()
     for name in arguments.parts.split(","):
         if name not in PARTS:

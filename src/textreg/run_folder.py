@@ -249,6 +249,12 @@ def _place_of(line: bytes) -> tuple[int, str] | None:
     return (step, concept) if type(step) is int and isinstance(concept, str) else None
 
 
+def run_home(folder: Path) -> Path | None:
+    """The run's folder of a run, of one of its concepts or of a state kept in either."""
+    places = (folder, folder.parent, folder.parent.parent)
+    return next((place for place in places if (place / "run.yaml").is_file()), None)
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """The content of run.yaml.
 

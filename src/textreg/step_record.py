@@ -23,6 +23,8 @@ class StepRecord:
     drift: dict[str, float] | None
     """Text shift ||dW c|| / ||W c|| by prompt pool, every tenth step of stage 2."""
     seconds: float
+    front: dict[str, float] | None = None
+    """Loss of the fixed draws, mean drift, and the best step so far, at a tenth of stage 2."""
     fault: str | None = None
     """Why this step was not taken, if so."""
 

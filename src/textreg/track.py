@@ -53,6 +53,7 @@ def scalars(record: StepRecord) -> dict[str, float]:
     """A record's numbers by name: cat/loss/total, cat/drift/class, cat/learning_rate, ..."""
     numbers = {f"loss/{name}": value for name, value in record.losses.items()}
     numbers |= {f"drift/{pool}": value for pool, value in (record.drift or {}).items()}
+    numbers |= {f"front/{name}": value for name, value in (record.front or {}).items()}
     numbers |= {"learning_rate": record.learning_rate, "seconds": record.seconds}
     return {f"{record.concept}/{name}": value for name, value in numbers.items()}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from textreg.backbone import Backbone, load
 from textreg.base_check import check_training
@@ -19,6 +20,7 @@ from textreg.concept_optimizer import require_optimizer
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.errors import UserError
+from textreg.front_watch import FrontWatch
 from textreg.priors import prior_of
 from textreg.quarantine import failure
 from textreg.run_folder import RunFolder
@@ -115,9 +117,10 @@ def trainings(
                 if len(waves) > 1:
                     names = ", ".join(c.name for c in training.concepts)
                     print(f"textreg: wave {number} of {len(waves)}: {names}", file=sys.stderr)
-                yield from _train(training, place, wave, with_start=with_start)
-                wave_lost = _finish(training, place)
-                del training
+                front = FrontWatch(training, place)
+                yield from _train(training, place, wave, front, with_start=with_start)
+                wave_lost = _finish(training, place, front)
+                del training, front
                 if len(waves) > 1:
                     wave.close(wave_lost)
             else:
@@ -152,12 +155,12 @@ def content_hashes(run: Run, folders: Sequence[Folder]) -> dict[str, list[str]]:
 
 
 def _train(
-    training: Training, place: RunFolder, wave: Wave, *, with_start: bool
+    training: Training, place: RunFolder, wave: Wave, front: FrontWatch, *, with_start: bool
 ) -> Iterator[tuple[Training, list[StepRecord]]]:
     """One wave, or what is left of it."""
     for line in training.prior.collect(training.texts, place.path):
         print(f"textreg: {line}", file=sys.stderr)
-    saved = _resume(training, place, wave)
+    saved = _resume(training, place, wave, front)
     # Whether state and metrics agree: only between two steps, never within one or within the
     # change of stages, where an interrupt would leave half a state to save.
     whole = False
@@ -165,29 +168,34 @@ def _train(
         if with_start:
             yield training, []
         while training.advance():
-            records = training.take_step()
+            if training.step == 0:
+                front.look([])
+            records = front.look(training.take_step())
             place.note([json.dumps(metrics_line(r)) for r in records])
             if training.global_step % training.run.save_steps == 0:
-                saved = _save(training, wave)
+                saved = _save(training, wave, front)
             whole = True
             yield training, records
             whole = False
         whole = True
     finally:
         if whole and saved != (training.stage_index, training.step):
-            _save(training, wave)
+            _save(training, wave, front)
 
 
-def _finish(training: Training, place: RunFolder) -> dict[str, str]:
+def _finish(training: Training, place: RunFolder, front: FrontWatch) -> dict[str, str]:
     """Write the adapters of a wave that is done; returns who has none, and why."""
     lost = training.quarantined()
     for concept, adapter in zip(training.active, training.adapters(), strict=True):
         if concept.name not in lost:
             adapter.save(place.concept_folder(concept.name))
+            front.finish(concept.name)
     return lost
 
 
-def _resume(training: Training, place: RunFolder, wave: Wave) -> tuple[int, int] | None:
+def _resume(
+    training: Training, place: RunFolder, wave: Wave, front: FrontWatch
+) -> tuple[int, int] | None:
     names = {concept.name for concept in training.concepts}
     checkpoint, damaged = newest_checkpoint(wave.folder)
     for line in damaged:
@@ -201,7 +209,9 @@ def _resume(training: Training, place: RunFolder, wave: Wave) -> tuple[int, int]
             "folder to start over"
         )
     try:
-        training.restore(checkpoint)
+        front.restore(checkpoint.tensors)
+        own = {k: v for k, v in checkpoint.tensors.items() if k not in front.state()}
+        training.restore(replace(checkpoint, tensors=own))
     except UserError as error:
         raise UserError(
             f"{wave.folder}: its checkpoint {error}; it is of another version of this package, or "
@@ -212,14 +222,14 @@ def _resume(training: Training, place: RunFolder, wave: Wave) -> tuple[int, int]
     return checkpoint.stage, checkpoint.step
 
 
-def _save(training: Training, wave: Wave) -> tuple[int, int]:
+def _save(training: Training, wave: Wave, front: FrontWatch) -> tuple[int, int]:
     save_checkpoint(
         wave.folder,
         Checkpoint(
             stage=training.stage_index,
             step=training.step,
             digest=training.run.digest,
-            tensors=training.state(),
+            tensors=training.state() | front.state(),
         ),
     )
     return training.stage_index, training.step

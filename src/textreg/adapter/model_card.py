@@ -13,6 +13,7 @@ from textreg.adapter.diffusers_files import load_pair
 from textreg.adapter.webui_files import webui_prompt, word_name
 from textreg.checkpoint import publish
 from textreg.config import Placement, Run
+from textreg.front import best_step
 from textreg.method.attention_edit import placement_of
 from textreg.png_file import publish_png
 from textreg.sampling import Picture
@@ -77,6 +78,7 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
                 load=load_pair(adapter, _HERE) if xl else f'pipe.load_textual_inversion("{_HERE}")',
             ),
             steps=f"{run.inversion.steps} + {run.tuning.steps}",
+            best=_best(folder),
             rank=adapter.rank,
             what=_WHAT[placement_of(adapter.factors)],
             pictures=shown,
@@ -90,6 +92,16 @@ _WHAT: dict[Placement, str] = {
     "cross+self": "the cross-attention keys and values and the self-attention",
     "full": "all of the attention",
 }
+
+
+def _best(folder: Path) -> str:
+    found = best_step(folder)
+    if found is None:
+        return ""
+    best, steps = found
+    return f"Best on the front of gain and drift (front.json): step {best} of {steps}, in best/.\n"
+
+
 _TEXT = """---
 {header}---
 
@@ -103,7 +115,7 @@ a rank-{rank} edit of {what}. {steps} steps, prior `{prior}`.
 The prompt contains `{words}`, both words, for example `{prompt}`.
 
 {use}
-Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
+{best}Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
 """
 
 _HERE = "this/folder"

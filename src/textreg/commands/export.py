@@ -44,6 +44,7 @@ def _export(arguments: argparse.Namespace) -> int:
             concept,
             resolution=shape.resolution,
             prediction_type=shape.prediction_type,
+            steps=_steps(folder),
         )
         out = _out(arguments.out, folder, concept, arguments.dtype, several=len(concepts) > 1)
         rows = export(
@@ -88,20 +89,30 @@ def _concepts(folder: Path) -> tuple[Path, Run, list[tuple[Concept, Path]]]:
     Raises:
         UserError: it is no run's folder.
     """
-    from textreg.run_folder import RunFolder, read_record
+    from textreg.front import BEST
+    from textreg.run_folder import RunFolder, read_record, run_home
     from textreg.settings import run_from
 
-    home = folder if (folder / "run.yaml").is_file() else folder.parent
-    if not (home / "run.yaml").is_file():
+    home = run_home(folder)
+    if home is None:
         raise UserError(
             f"{folder}: is no run's folder; textreg import makes one of an adapter's file"
         )
     run = run_from(read_record(home)["run"] | {"out": home}, home / "run.yaml")
     places = [(c, RunFolder(run).concept_folder(c.name)) for c in run.concepts]
     meant = [(c, place) for c, place in places if folder in (home, place)]
+    meant = meant or [(c, folder) for c, place in places if folder == place / BEST]
     if not meant:
         raise UserError(f"{folder}: is none of the concepts of {home}")
     return home, run, meant
+
+
+def _steps(folder: Path) -> int | None:
+    """Steps of stage 2 behind a state that is not the run's last."""
+    from textreg.front import BEST, best_step
+
+    found = best_step(folder.parent) if folder.name == BEST else None
+    return found[0] if found else None
 
 
 def _out(given: Path | None, folder: Path, concept: Concept, dtype: str, *, several: bool) -> Path:

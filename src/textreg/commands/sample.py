@@ -55,17 +55,16 @@ def base_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_base(adapter: Path) -> dict[str, Any]:
-    """The base that the run's own record names, looked up beside the adapter or one folder up."""
-    from textreg.run_folder import read_record
+    """The base that the run's own record names, looked up beside the adapter or above."""
+    from textreg.run_folder import read_record, run_home
 
     folder = adapter if adapter.is_dir() else adapter.parent
     if not adapter.exists():
         raise UserError(f"{adapter}: no such run or file")
-    for place in (folder, folder.parent):
-        if (place / "run.yaml").is_file():
-            run = read_record(place)["run"]
-            return {"source": run["base"], "revision": run.get("revision")}
-    return {}
+    if (home := run_home(folder)) is None:
+        return {}
+    run = read_record(home)["run"]
+    return {"source": run["base"], "revision": run.get("revision")}
 
 
 def _default_out(adapter: Path | None) -> Path:

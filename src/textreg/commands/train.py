@@ -85,6 +85,7 @@ def run_with_progress(
     """Learn a run while its losses and drift are shown; returns the exit code."""
     from textreg.adapter import GATED
     from textreg.commands.progress import TrainingProgress
+    from textreg.front import best_line
     from textreg.track import tracker
     from textreg.trainer import check_pictures
 
@@ -119,5 +120,7 @@ def run_with_progress(
         print(f'{folder}: learned "{adapter.identifier} {adapter.noun}"')
         if adapter.edited_tokens != "all":
             print(f"  {GATED}")
+        if line := best_line(folder):
+            print(f"  {line}")
         print(f"  textreg sample {shlex.quote(str(folder))} --prompt {shlex.quote(adapter.prompt)}")
     return 0

@@ -173,8 +173,7 @@ def measure(
     models = ModelPair(base, adapter, subject.files)
     planned = planned_shots(subject.concept, adapter, questions, options.num_images, options.seed)
     drawn = draw_planned(planned, models, sampling_of(options, questions), store, tell)
-    manifest = f"pictures-{subject.concept.name}.jsonl"
-    write_manifest(subject.run.out / "evaluation" / manifest, drawn.shots)
+    write_manifest(subject.run.out / "evaluation" / subject.manifest, drawn.shots)
     epsilon = measure_epsilon(subject.concept, questions, models, options, store, tell)
     probe = probe_identifier(models, subject.concept, questions, options.seed, store)
     identifier = score.score_identifier(probe, options.seed)

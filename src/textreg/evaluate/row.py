@@ -36,8 +36,12 @@ def report_row(
         "identifier": concept.identifier,
         "prior": run.prior,
         "seed": run.seed,
-        "steps": run.tuning.steps,
-        "seconds": sum(m["seconds"] for m in subject.metrics() if m["stage"] == "tuning"),
+        "steps": subject.steps,
+        "seconds": sum(
+            m["seconds"]
+            for m in subject.metrics()
+            if m["stage"] == "tuning" and m["step"] <= subject.steps
+        ),
         "fidelity": by_extractor[first]["fidelity"] | {"features": first},
         "editability": by_extractor[reading]["editability"] | {"features": reading}
         if reading

@@ -12,7 +12,8 @@ from textreg.adapter.diffusers_files import EMBEDDING_FILE, GATED_LORA_FILE, LOR
 from textreg.concept import Picture, inspect_folder
 from textreg.config import Concept, Images, Run
 from textreg.errors import UserError
-from textreg.run_folder import RunFolder, read_record
+from textreg.front import BEST, best_step
+from textreg.run_folder import RunFolder, read_record, run_home
 from textreg.settings import run_from
 
 
@@ -25,11 +26,19 @@ class Subject:
     folder: Path
     """Of its adapter."""
     photos: tuple[Picture, ...]
+    steps: int
+    """Of stage 2 behind this state."""
 
     @property
     def files(self) -> list[Path]:
         """The adapter's files."""
         return [self.folder / EMBEDDING_FILE, edit_file(self.folder)]
+
+    @property
+    def manifest(self) -> str:
+        """Name of the file that says which picture is what; an earlier state has its own."""
+        earlier = "" if self.steps == self.run.tuning.steps else f"-step-{self.steps}"
+        return f"pictures-{self.concept.name}{earlier}.jsonl"
 
     def metrics(self) -> list[dict[str, Any]]:
         """The concept's lines of metrics.jsonl."""
@@ -49,20 +58,22 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
     """The concepts of a run's folder, or the one whose subfolder is named.
 
     Args:
-        folder: the run's, or one concept's of a run with several.
+        folder: the run's, one concept's of a run with several, or `best` in either.
         images: the photos' folder, if it is not where the run found it.
 
     Raises:
         UserError: no finished run, or the photos are missing or are others.
     """
-    home = folder if (folder / "run.yaml").is_file() else folder.parent
-    if not folder.is_dir() or not (home / "run.yaml").is_file():
+    home = run_home(folder)
+    if not folder.is_dir() or home is None:
         raise UserError(f"{folder}: is no run's folder; give one that textreg train has filled")
     record = read_record(home)
     # The folder may have moved since; the record names the place where the run was made.
     run = run_from(record["run"] | {"out": home}, home / "run.yaml")
     places = {concept: RunFolder(run).concept_folder(concept.name) for concept in run.concepts}
     asked = [concept for concept, place in places.items() if folder in (home, place)]
+    best = [] if asked else [c for c, place in places.items() if folder == place / BEST]
+    asked += best
     if not asked:
         names = ", ".join(concept.name for concept in run.concepts)
         raise UserError(f"{folder}: is none of the concepts of {home} ({names})")
@@ -73,13 +84,16 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
         )
     subjects: list[Subject] = []
     for concept in asked:
-        place = places[concept]
+        place, steps = places[concept], run.tuning.steps
+        if best:
+            steps, _ = best_step(place) or (steps, steps)
+            place = folder
         missing = [f.name for f in (place / EMBEDDING_FILE, edit_file(place)) if not f.is_file()]
         if missing:
             raise UserError(f"{place}: this run is not finished, it has no {missing[0]} yet")
         wanted = record.get("pictures", {}).get(concept.name, [])
         photos = _photos(concept, run.images, wanted, images)
-        subjects.append(Subject(run=run, concept=concept, folder=place, photos=photos))
+        subjects.append(Subject(run=run, concept=concept, folder=place, photos=photos, steps=steps))
     return subjects
 
 

@@ -1,0 +1,118 @@
+"""docs/study.md and its plots, from benchmarks/results/study-*.json and nothing else.
+
+    python benchmarks/study/page.py
+
+Replaces what stands between the page's marks; what was not run yet is said to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1] / "speed"))
+import plots
+import sections
+from marked_page import filled, where
+from provenance import ROOT
+from results import Part
+
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "study.md"
+
+
+def blocks(results: Path, images: Path) -> dict[str, str]:
+    """What stands between each pair of marks; the plots are written into `images`."""
+    main = Part.read(results / "study-main.json")
+    found = dict.fromkeys(("short", "all", "textreg", "decay", "hard", "falsifiers"), "")
+    if main is None:
+        missing = f"{sections.NOT_RUN} benchmarks/results/study-main.json is not there."
+        found = dict.fromkeys(found, missing)
+    else:
+        found = _of_main(main, images)
+    found["masks"] = _masks(results, images)
+    found["ablations"] = _one(results / "study-ablations.json", sections.ablations)
+    continual = results / "study-continual.json"
+    found["continual"] = sections.NOT_RUN
+    if continual.is_file():
+        report = json.loads(continual.read_text())
+        found["continual"] = f"{sections.continual(report)}\n\n{source(continual, report)}"
+    return found
+
+
+def _of_main(part: Part, images: Path) -> dict[str, str]:
+    rivals = [*part.alone("none"), *part.alone("class-images")]
+    decays = part.alone("weight-decay")
+    shown = ["![Fidelity against drift](images/study-pareto.png)"]
+    plots.pareto(part, images / "study-pareto.png")
+    if "points" in part.content:
+        plots.equal_fidelity(part, rivals + decays, images / "study-equal-fidelity.svg")
+        shown.append("![Drift at equal fidelity](images/study-equal-fidelity.svg)")
+    held_out = ""
+    if part.has("editability"):
+        plots.edits(part, images / "study-edits.svg")
+        held_out = "\n\n![Edits, drift and fidelity](images/study-edits.svg)"
+    told = source(RESULTS / "study-main.json", part.content)
+    return {
+        "short": f"{sections.amount(part)}\n\n{sections.short(part)}",
+        "all": "\n\n".join([sections.amount(part), sections.all_priors(part), *shown, told]),
+        "textreg": sections.rivals(part, rivals, part.kinds),
+        "decay": sections.rivals(part, decays, ["steps"] if "steps" in part.kinds else []),
+        "hard": sections.hard_mode(part),
+        "falsifiers": sections.falsifiers(part) + held_out,
+    }
+
+
+def _masks(results: Path, images: Path) -> str:
+    parts: dict[float, Part] = {}
+    files: list[Path] = []
+    for path in sorted(results.glob("study-mask-*.json")):
+        if match := re.fullmatch(r"study-mask-(\d+)\.json", path.name):
+            part = Part.read(path)
+            assert part is not None
+            parts[int(match[1]) / 100] = part
+            files.append(path)
+    text = sections.masks(parts)
+    if not parts:
+        return text
+    plots.masks(parts, images / "study-masks.svg")
+    run = [f"Ratio {ratio:g}: {sections.amount(part)}" for ratio, part in sorted(parts.items())]
+    told = source(files[0], next(iter(parts.values())).content)
+    plot = "![The mask's share](images/study-masks.svg)"
+    return "\n\n".join(["  \n".join(run), text, plot, told])
+
+
+def _one(path: Path, write: Callable[[Part], str]) -> str:
+    part = Part.read(path)
+    if part is None:
+        return sections.NOT_RUN
+    return "\n\n".join([sections.amount(part), write(part), source(path, part.content)])
+
+
+def source(path: Path, report: dict[str, Any]) -> str:
+    """The file's name, hardware, versions and commit."""
+    return (
+        f"[{path.name}](../benchmarks/results/{path.name}): {where(report)}, {report['dtype']}; "
+        "commit and load are those of the last writing."
+    )
+
+
+def main() -> None:
+    """Write page and plots."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    arguments = parser.parse_args()
+    images = arguments.page.parent / "images"
+    images.mkdir(exist_ok=True)
+    written = filled(arguments.page.read_text(), blocks(arguments.results, images), PAGE.name)
+    arguments.page.write_text(written)
+
+
+if __name__ == "__main__":
+    main()

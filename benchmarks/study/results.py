@@ -1,0 +1,115 @@
+"""One part of the study as its JSON has it: numbers by prior and cell, and differences in pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from equal_fidelity import at_equal_fidelity
+
+from textreg.compare.summary import Spread, metrics_of
+from textreg.evaluate.intervals import Measured
+
+Kind = Literal["steps", "time"]
+Place = tuple[str, int]
+"""(concept, seed)."""
+Found = dict[str, Any]
+"""A difference as `Spread.compare` gives it."""
+
+
+class Part:
+    """The content of one study-*.json."""
+
+    def __init__(self, content: Mapping[str, Any]):
+        self.content = content
+        self.reference: str = content["summary"]["reference"]
+        self.settings: Mapping[str, Mapping[str, Any]] = content["priors"]
+        self._rows: dict[tuple[Kind, str], dict[Place, dict[str, float]]] = {}
+        for row in content["rows"]:
+            for kind in row["equal"]:
+                cells = self._rows.setdefault((kind, row["prior"]), {})
+                cells[row["concept"], row["seed"]] = numbers_of(row)
+        self.places = sorted({place for cells in self._rows.values() for place in cells})
+        self.spread = Spread(self.places)
+
+    @classmethod
+    def read(cls, path: Path) -> Part | None:
+        """A part; none: it was not run yet."""
+        return cls(json.loads(path.read_text())) if path.is_file() else None
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """Equal steps, equal time, or both."""
+        return [kind for kind in ("steps", "time") if kind in self.content["summary"]]
+
+    def labels(self, *words: str, **wanted: Any) -> list[str]:
+        """The priors made of all these words, with these settings of theirs.
+
+        Args:
+            words: "textreg", "weight-decay", ...; a prior may have more of them.
+            wanted: settings of section `textreg`.
+        """
+        return [
+            label
+            for label, given in self.settings.items()
+            if set(words) <= set(given["prior"].split("+"))
+            and all(given.get(f"textreg.{name}") == value for name, value in wanted.items())
+        ]
+
+    def alone(self, word: str) -> list[str]:
+        """The rows of one prior alone."""
+        return [label for label, given in self.settings.items() if given["prior"] == word]
+
+    def values(self, kind: Kind, label: str, metric: str) -> dict[Place, float]:
+        """One number in each cell."""
+        return {place: found[metric] for place, found in self._rows[kind, label].items()}
+
+    def has(self, metric: str) -> bool:
+        """Whether every row has this number."""
+        return all(metric in found for cells in self._rows.values() for found in cells.values())
+
+    def mean(self, kind: Kind, label: str, metric: str) -> Measured:
+        """Mean over the cells, with its interval."""
+        return self.spread.mean(self.spread.values(self.values(kind, label, metric)))
+
+    def against(self, kind: Kind, own: str, reference: str, metric: str) -> Found:
+        """One prior minus another at equal concept and seed."""
+        pair = [self.spread.values(self.values(kind, label, metric)) for label in (own, reference)]
+        return self.spread.compare(*pair)
+
+    def against_nothing(self, kind: Kind, label: str, metric: str) -> Found:
+        """A number that is a difference already, in pairs against 0."""
+        values = self.spread.values(self.values(kind, label, metric))
+        return self.spread.compare(values, 0 * values)
+
+    def at_equal_fidelity(self, own: str, reference: str, pool: str) -> Found | None:
+        """Drift at the fidelity that both reach; none: the JSON holds no points of cells."""
+        points = self.content.get("points")
+        return at_equal_fidelity(points, own, reference, pool) if points else None
+
+
+def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """What is compared of a row, beyond what `textreg compare` itself does."""
+    drift, edits = row["drift"], row["editability"]
+    identifier = drift["identifier"]
+    found = metrics_of(row) | {
+        "text cosine": identifier["text"]["value"],
+        "leakage": identifier["leakage"]["unmasked"]["value"],
+        "attention": identifier["attention"]["unmasked"]["value"],
+    }
+    if edits["score"] is not None:
+        found["edits lost"] = edits["score"] - edits["base"]
+    for pool in ("class", "neighbour"):
+        if judged := drift[pool].get("judged"):
+            found[f"{pool} read"] = judged["value"] - judged["base"]
+    return found
+
+
+def between(parts: tuple[Part, Part], label: str, metric: str) -> Found:
+    """The same prior in two parts, the first minus the second, in the cells that both have."""
+    own, reference = (part.values("steps", label, metric) for part in parts)
+    places = sorted(own.keys() & reference.keys())
+    spread = Spread(places)
+    return spread.compare(*(spread.values(values) for values in (own, reference)))

@@ -1,0 +1,183 @@
+"""docs/study.md from made-up results: what is decided is said, what is not run is said to be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import page
+import pytest
+import sections
+import torch
+from results import Part
+from study import PARTS, concepts_word, kept_of
+from wording import by_verdict, counted, difference
+
+from textreg.compare.summary import curves, summarise
+
+MARKS = ("short", "all", "textreg", "decay", "hard", "masks", "ablations", "falsifiers")
+MARKS += ("continual",)
+PRIORS: dict[str, dict[str, Any]] = {
+    "none": {"prior": "none"},
+    "class images": {"prior": "class-images"},
+    "weight decay": {"prior": "weight-decay"},
+    "soft": {"prior": "textreg", "textreg.hard": False},
+    "hard": {"prior": "textreg", "textreg.hard": True},
+}
+DRIFT = {"none": 0.04, "class images": 0.05, "weight decay": 0.01, "soft": 0.01, "hard": 0.0}
+PLACE_OF_PROVENANCE = {
+    "hardware": "a processor",
+    "memory_gibibytes": 8,
+    "environment": {"gpu": None, "packages": {"torch": "2", "diffusers": "0"}},
+    "commit": "abc",
+    "changed_since": False,
+    "load_average": 0.5,
+    "dtype": "bf16",
+}
+
+
+def content(concepts: int = 3, seeds: int = 2, edits: float = 0.0) -> dict[str, Any]:
+    """compare.json of made-up cells: fidelity rises with the steps, drift as DRIFT says."""
+    random = torch.Generator().manual_seed(1)
+    rows: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+    for concept in ("cat", "dog", "vase")[:concepts]:
+        for seed in range(seeds):
+            for label, most in DRIFT.items():
+                noise = 0.1 * float(torch.rand(1, generator=random))
+                shares = {pool: most * (1 + noise) for pool in ("class", "neighbour", "general")}
+                shares["null"] = 0.0
+                where = {"concept": concept, "prior": label, "seed": seed}
+                for step in (0, 150, 300):
+                    drift = {pool: value * step / 300 for pool, value in shares.items()}
+                    point = {"step": step, "fidelity": 0.6 + step / 1000, "drift": drift}
+                    points.append(where | point)
+                rows.append(where | row(shares, 0.8 + edits + noise) | {"equal": ["steps"]})
+    return {
+        "rows": rows,
+        "points": points,
+        "curves": curves(points),
+        "summary": {"reference": "none", "steps": summarise(rows, "none")},
+        "priors": PRIORS,
+    }
+
+
+def row(shares: dict[str, float], edits: float) -> dict[str, Any]:
+    measured = {"value": 0.5, "base": 0.5}
+    return {
+        "steps": 300,
+        "seconds": 20.0,
+        "fidelity": {"score": 0.9},
+        "editability": {"score": edits, "base": 0.9, "edits": ["long"]},
+        "drift": {
+            "epsilon_shares": {pool: {"value": value} for pool, value in shares.items()},
+            "epsilon_intervals": {},
+            "class": {"judged": measured},
+            "neighbour": {"judged": measured},
+            "identifier": {
+                "text": measured,
+                "leakage": {"unmasked": measured},
+                "attention": {"unmasked": measured},
+            },
+        },
+    }
+
+
+def write(folder: Path, name: str, made: dict[str, Any]) -> None:
+    kept = kept_of(made, PARTS[name]) | PLACE_OF_PROVENANCE
+    (folder / f"study-{name}.json").write_text(json.dumps(kept))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    return tmp_path / "images"
+
+
+def test_every_section_says_that_it_was_not_run(tmp_path: Path, images: Path) -> None:
+    found = page.blocks(tmp_path, images)
+    assert set(found) == set(MARKS)
+    assert all(text.startswith("Not run yet.") for text in found.values())
+    assert list(images.iterdir()) == []
+
+
+def test_sections_are_written_from_numbers(tmp_path: Path, images: Path) -> None:
+    write(tmp_path, "main", content())
+    for ratio, more in ((0, 0.0), (50, 0.05)):
+        write(tmp_path, f"mask-{ratio}", content(edits=more))
+    found = page.blocks(tmp_path, images)
+    assert "3 concepts (cat, dog, vase) x 2 seeds, **of 8 x 3 planned**" in found["all"]
+    assert "| none | fidelity | less 2 | less 2 | less 2 |" in found["short"]
+    against_decay = found["decay"].split("\n- ")
+    # Soft and weight decay drift alike but for noise; hard does not drift at all.
+    (line,) = [x for x in against_decay if "At equal fidelity, drift of the class prompt" in x]
+    assert line == (
+        "At equal fidelity, drift of the class prompt: **less** for *hard*; undecided for *soft*."
+    )
+    assert "- hard: held; largest drift in any of 6 cells: class prompt 0.00 %" in found["hard"]
+    assert "soft, 0.5" not in found["ablations"]
+    assert "edits against ratio 0: **more** for *none, 0.5*" in found["masks"]
+    assert "**moved** under *soft*" in found["falsifiers"]
+    assert "abc" in found["all"]
+    plots = ["study-edits.svg", "study-equal-fidelity.svg", "study-masks.svg", "study-pareto.png"]
+    assert sorted(p.name for p in images.iterdir()) == plots
+
+
+def test_too_few_pairs_decide_nothing() -> None:
+    part = Part(content(concepts=1) | {"planned": {"concepts": 8, "seeds": 3}})
+    assert "with fewer than 6 pairs the test can decide nothing" in sections.amount(part)
+    said = [sections.rivals(part, ["none", "weight decay"], ["steps"]), sections.hard_mode(part)]
+    assert all("undecided" in text for text in said)
+    assert not any(f"**{word}**" in text for text in said for word in ("less", "more"))
+
+
+def test_without_the_points_of_cells_equal_fidelity_is_left_open() -> None:
+    made = content() | {"planned": {"concepts": 8, "seeds": 3}}
+    del made["points"]
+    part = Part(made)
+    assert sections.NO_POINTS in sections.rivals(part, ["none"], ["steps"])
+    assert "| none | fidelity |" not in sections.short(part)
+
+
+def test_continual_in_pairs_of_concept_and_seed() -> None:
+    def sequence(prior: str, seed: int, last: list[float]) -> dict[str, Any]:
+        names = ["cat", "dog", "vase"]
+        alone = [[0.9], [0.9, 0.9], last]
+        drift = [{name: {"class": 0.5} for name in names}] * 3
+        return {"prior": prior, "seed": seed, "concepts": names, "fidelity": alone, "drift": drift}
+
+    rows = [
+        sequence(prior, seed, [0.9 - lost, 0.9 - 2 * lost, 0.9])
+        for prior, lost in (("none", 0.2), ("hard", 0.01))
+        for seed in (0, 1)
+    ]
+    text = sections.continual({"rows": rows})
+    # A: (.7 + .5 + .9) / 3 and (.89 + .88 + .9) / 3; F: (.2 + .4 + 0) / 3 and (.01 + .02 + 0) / 3.
+    assert "| none | 0.70" in text
+    assert "| hard | 0.89" in text
+    assert "minus none +0.19" in text
+    assert "minus none -0.19" in text
+    assert "3 concepts one after another, 2 seeds." in text
+
+
+def test_wording() -> None:
+    def found(value: float, verdict: str) -> dict[str, Any]:
+        return {"value": value, "interval": [value - 0.01, value + 0.01], "verdict": verdict}
+
+    assert difference(found(-0.05, "less"), True) == "-5.00 [-6.00, -4.00] **less**"
+    assert difference(found(0.0, "equal"), False) == "0 equal"
+    each = {"a": found(-0.05, "less"), "b": found(0.0, "undecided"), "c": found(0.0, "undecided")}
+    assert by_verdict(each) == "**less** for *a*; undecided for *b* and *c*."
+    assert counted(each.values()) == "less 1, undecided 2"
+
+
+def test_concepts_by_number_and_by_name() -> None:
+    part = PARTS["ablations"]
+    assert concepts_word("2")(part) == ("cat", "teapot")
+    assert len(concepts_word("8")(part)) == part.concepts
+    assert concepts_word("vase,cat,vase")(part) == ("vase", "cat")
+
+
+def test_the_page_has_every_mark() -> None:
+    text = page.PAGE.read_text()
+    for mark in MARKS:
+        assert text.count(f"<!-- {mark} -->") == text.count(f"<!-- end of {mark} -->") == 1
