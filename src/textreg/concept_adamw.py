@@ -62,3 +62,20 @@ class ConceptAdamW(torch.optim.Optimizer):
         """Everything that a step changes: the parameters, the moments, the counts."""
         params: list[Tensor] = self.param_groups[0]["params"]
         return [*params, *(t for p in params for t in self.state[p].values())]
+
+
+@torch.no_grad()
+def clip(parameters: Iterable[nn.Parameter], norms: Tensor, most: float) -> None:
+    """Clip each concept's gradient by its own norm, never by the batch's.
+
+    Args:
+        parameters: their first dimension is the concept.
+        norms: of each concept's gradient, [concepts].
+        most: the largest norm; 0 does not clip.
+    """
+    if not most:
+        return
+    factor = (most / (norms + 1e-6)).clamp(max=1)
+    for p in parameters:
+        if p.grad is not None:
+            p.grad.mul_(factor.reshape(-1, *[1] * (p.ndim - 1)))

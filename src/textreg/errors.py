@@ -1,4 +1,7 @@
-"""What ends a command with one line and no traceback: bad input (2), a failed concept (1)."""
+"""What ends a command with one line and no traceback: bad input (2), a failed concept (1).
+
+Also the end of a group of processes that has lost one (3).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,10 @@ class QuarantineError(Exception):
     def __init__(self, message: str, concepts: frozenset[str]):
         super().__init__(message)
         self.concepts = concepts
+
+
+class GroupEnded(Exception):
+    """Another process of the group is gone; what is on disk can go on; exit code 3."""
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

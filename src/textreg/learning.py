@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from textreg.adapter import Adapter
 from textreg.adapter.export import export
 from textreg.adapter.model_card import card_prompts, write_card
 from textreg.backbone import Backbone, load
 from textreg.config import Concept, Run
+from textreg.data_parallel import micro_batches
 from textreg.errors import QuarantineError
+from textreg.ranks import ALONE, Ranks
 from textreg.run_facts import facts_of
 from textreg.run_folder import RunFolder
 from textreg.run_lock import locked
@@ -24,6 +27,7 @@ def learn(
     backbone: Backbone | None = None,
     on_step: Callable[[StepRecord], bool | None] | None = None,
     take_over: bool = False,
+    ranks: Ranks = ALONE,
 ) -> list[Adapter] | None:
     """Train a run, or what is left of it, and write its model card.
 
@@ -32,6 +36,8 @@ def learn(
         backbone: the base, if it is loaded already.
         on_step: called with each record; returning True stops after that step.
         take_over: go on where a process of another machine is on record.
+        ranks: the processes that do this run, each calling this; a rank's `on_step` sees what it
+            trains itself.
 
     Returns:
         Each concept; none if it was stopped. The same call then goes on.
@@ -42,31 +48,43 @@ def learn(
     """
     place = RunFolder(run)
     if not place.finished:
+        together = ranks.dividing_samples(len(run.concepts))
+        micro_batches(run, together)
         check_pictures(run)
         backbone = backbone or load(
-            run.base, revision=run.revision, device=run.device, dtype=run.dtype
+            run.base, revision=run.revision, device=ranks.device(run.device), dtype=run.dtype
         )
         try:
-            for _, records in trainings(run, backbone, take_over=take_over):
-                if on_step and any([on_step(record) for record in records]):
+            for _, records in trainings(run, backbone, take_over=take_over, ranks=ranks):
+                stop = on_step is not None and any([on_step(record) for record in records])
+                # A rank alone after the same step would wait for the others for ever.
+                if any(together.gather(stop)):
                     return None
         except QuarantineError as error:
-            write_cards(run, backbone, without=error.concepts)
+            write_cards(run, backbone, without=error.concepts, ranks=ranks)
             raise
-        write_cards(run, backbone)
+        write_cards(run, backbone, ranks=ranks)
     return [Adapter.load(place.concept_folder(c.name)) for c in run.concepts]
 
 
-def write_cards(run: Run, backbone: Backbone, *, without: frozenset[str] = frozenset()) -> None:
+def write_cards(
+    run: Run,
+    backbone: Backbone,
+    *,
+    without: frozenset[str] = frozenset(),
+    ranks: Ranks = ALONE,
+) -> None:
     """Draw each concept's pictures, write the web interfaces' files and, last, the model card.
 
     With the card the run is finished.
     """
     place = RunFolder(run)
-    with locked(place.path):
-        for concept in run.concepts:
+    with locked(place.path) if ranks.first else nullcontext():
+        ranks.gather(None)  # nobody writes before the folder is held
+        for concept in run.concepts[ranks.rank :: ranks.size]:
             if concept.name not in without:
                 _finish(run, concept, place, backbone)
+        ranks.gather(None)
 
 
 def _finish(run: Run, concept: Concept, place: RunFolder, backbone: Backbone) -> None:

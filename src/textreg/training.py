@@ -13,15 +13,17 @@ from textreg.backbone import Backbone
 from textreg.batch import losses, noisy_batch
 from textreg.checkpoint import Checkpoint
 from textreg.concept import Folder
-from textreg.concept_adamw import ConceptAdamW
+from textreg.concept_adamw import ConceptAdamW, clip
 from textreg.concept_rows import whole
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
+from textreg.data_parallel import average, micro_batches
 from textreg.errors import UserError
 from textreg.latents import latents_of
 from textreg.priors import Penalty, prior_of
 from textreg.quarantine import Quarantine, ended, line, undo, weights_are_finite
 from textreg.randomness import Draws
+from textreg.ranks import ALONE, Ranks
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
 from textreg.step_record import StepRecord
 from textreg.text_shift import TextShift
@@ -39,7 +41,9 @@ class Training:
         backbone: Backbone,
         pictures: Sequence[Folder],
         concepts: Sequence[Concept] | None = None,
+        ranks: Ranks = ALONE,
     ):
+        """Set up; `ranks`: those that train these same concepts, each on some of the samples."""
         self.run, self.backbone = run, backbone
         self.concepts = tuple(run.concepts if concepts is None else concepts)
         """Everybody who began here, in the order of `state`."""
@@ -52,6 +56,7 @@ class Training:
             for c, folder, latents in zip(self.concepts, pictures, self._latents, strict=True)
         ]
         self.prior = prior_of(run)
+        self.ranks, self._micro_batches = ranks, micro_batches(run, ranks)
         self._left: dict[int, dict[str, Tensor]] = {}
         self._lines: dict[int, str] = {}
         self._begin(range(len(self.concepts)))
@@ -125,9 +130,10 @@ class Training:
         rate = learning_rate(self.stage.settings, self.step)
         self.optimizer.param_groups[0]["lr"] = rate
         terms: dict[str, Tensor] = {}
-        for micro in range(self.run.optimizer.accumulation):
+        for micro in range(len(self._micro_batches)):
             for name, value in self._backward(micro).items():
-                terms[name] = terms.get(name, 0) + value / self.run.optimizer.accumulation
+                terms[name] = terms.get(name, 0) + value / len(self._micro_batches)
+        terms = average(self.ranks, self.stage.parameters().values(), terms)
         norms = self._gradient_norms()
         self._clip(norms)
         before = [tensor.clone() for tensor in self.optimizer.tensors()]
@@ -144,13 +150,13 @@ class Training:
         self.step += 1
         return self._records(terms, rate, start)
 
-    def _backward(self, micro: int) -> dict[str, Tensor]:
-        """Gradients of one micro-batch; returns each term, [concepts]."""
+    def _backward(self, number: int) -> dict[str, Tensor]:
+        """Gradients of one of this rank's micro-batches; returns each term, [concepts]."""
         run, backbone = self.run, self.backbone
         draws = [
             [
                 Draws(run.seed, concept.name, self.stage.name, self.step, micro, sample)
-                for sample in range(run.optimizer.batch_size)
+                for micro, sample in self._micro_batches[number]
             ]
             for concept in self.active
         ]
@@ -168,7 +174,7 @@ class Training:
             for (name, batch), error in zip(batches.items(), errors, strict=True)
         } | self.stage.penalties(draws)
         total = torch.stack([term.weight * term.value for term in terms.values()]).sum(0)
-        (total.sum() / run.optimizer.accumulation).backward()
+        (total.sum() / len(self._micro_batches)).backward()
         values = {name: term.value for name, term in terms.items()} | {"total": total}
         return {name: value.detach() for name, value in values.items()}
 
@@ -177,16 +183,8 @@ class Training:
         grads = [p.grad for p in self.stage.parameters().values() if p.grad is not None]
         return torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
 
-    @torch.no_grad()
     def _clip(self, norms: Tensor) -> None:
-        """Clip each concept's gradient by its own norm, never by the batch's."""
-        most = self.stage.max_grad_norm
-        if not most:
-            return
-        factor = (most / (norms + 1e-6)).clamp(max=1)
-        for p in self.stage.parameters().values():
-            if p.grad is not None:
-                p.grad.mul_(factor.reshape(-1, *[1] * (p.ndim - 1)))
+        clip(self.stage.parameters().values(), norms, self.stage.max_grad_norm)
 
     def _records(self, terms: dict[str, Tensor], rate: float, start: float) -> list[StepRecord]:
         """What the step did; here its results come to the host."""

@@ -19,7 +19,7 @@ from rich.progress import (
 from textreg.config import Run
 
 
-def new_progress() -> Progress:
+def new_progress(*, shown: bool = True) -> Progress:
     """A bar with counts, elapsed and remaining time, on stderr."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     columns = (
@@ -31,15 +31,16 @@ def new_progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    return Progress(*columns, console=Console(file=sys.stderr))
+    return Progress(*columns, console=Console(file=sys.stderr), disable=not shown)
 
 
 class TrainingProgress:
     """One bar for both stages."""
 
-    def __init__(self, run: Run):
-        self._run = run
-        self._progress = new_progress()
+    def __init__(self, run: Run, *, shown: bool = True):
+        """Not shown: one process of several, of which only faults are heard."""
+        self._run, self._shown = run, shown
+        self._progress = new_progress(shown=shown)
         self._task = self._progress.add_task("loading", total=run.total_steps, note="")
         self._drift = ""
 
@@ -59,6 +60,11 @@ class TrainingProgress:
         """Print a line above the bar."""
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def tell(self, line: str) -> None:
+        """As `say`, if the bar is shown."""
+        if self._shown:
+            self.say(line)
+
     def show(self, record: object) -> None:
         """Move the bar to a step's record."""
         from textreg.training import StepRecord
@@ -68,7 +74,7 @@ class TrainingProgress:
             self.say(record.fault)
         if record.drift is not None:
             if not self._drift:
-                self.say(f"drift: % of keys and values, {'/'.join(record.drift)} prompts")
+                self.tell(f"drift: % of keys and values, {'/'.join(record.drift)} prompts")
             shifts = "/".join(f"{100 * shift:.2g}" for shift in record.drift.values())
             self._drift = f" drift {shifts}"
         self._progress.update(
