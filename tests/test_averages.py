@@ -42,7 +42,7 @@ def test_it_is_a_plain_loops_and_each_concept_counts_its_own_steps() -> None:
 
 
 def edits(training: Training) -> dict[str, Tensor]:
-    return {k: p.detach().clone() for k, p in training.edit.named_parameters()}
+    return {k: p.detach().clone() for k, p in training.edits.text.named_parameters()}
 
 
 def test_the_average_is_saved_and_training_goes_on_as_without(
@@ -69,7 +69,7 @@ def test_the_average_is_saved_and_training_goes_on_as_without(
     for name, factors in zip(names, first.edit.factors(0), strict=True):
         for found, factor in zip(loaded.factors[name], factors, strict=True):
             torch.testing.assert_close(found, factor)
-        assert not torch.allclose(loaded.factors[name][1], training.edit.factors(0)[0][1][:1])
+        assert not torch.allclose(loaded.factors[name][1], training.edits.text.factors(0)[0][1][:1])
     # Training's own numbers, without the drift, which is that of what is saved.
     lines = [results(run.out)["metrics"] for run in (plain, averaged)]
     assert [line["losses"] for line in lines[0]] == [line["losses"] for line in lines[1]]
@@ -140,4 +140,4 @@ def test_the_drift_is_that_of_what_is_saved(
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     (wanted,) = training.text_shift.measure(training.saved_edits().text)
     assert last["drift"] == pytest.approx(wanted)
-    assert last["drift"] != pytest.approx(training.text_shift.measure(training.edit)[0], rel=1e-3)
+    assert last["drift"] != pytest.approx(training.text_shift.measure(training.edits.text)[0], rel=1e-3)

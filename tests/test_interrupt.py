@@ -44,3 +44,11 @@ def test_a_second_signal_exits_at_once() -> None:
     assert done.returncode == 3
     assert done.stdout == "still here\n"
     assert "once more" in done.stderr
+
+
+def test_a_second_signal_is_ignored_where_every_one_comes_twice() -> None:
+    with stop_flag(patient=True) as stop:
+        stop.immediate = False
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.is_set()

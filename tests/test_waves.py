@@ -128,7 +128,9 @@ def test_waves_that_do_not_follow_each_other_are_refused(tmp_path: Path) -> None
     folder = tmp_path / "concepts-0003-0004"
     folder.mkdir()
     assert [(w.first, w.end) for w in waves_of(tmp_path, 5, 2)] == [(0, 2), (2, 4), (4, 5)]
-    (folder / "0-0000001.safetensors").write_bytes(b"")
+    for begun in (folder, tmp_path / "concepts-0004-0005"):
+        begun.mkdir(exist_ok=True)
+        (begun / "0-0000001.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="does not follow the wave before it"):
         waves_of(tmp_path, 5, 2)
 

@@ -97,7 +97,7 @@ def _seconds_a_look(training: Training, state: Path) -> float:
     for _ in range(LOOKS):
         start = time.perf_counter()
         draws.measure(training)
-        training.text_shift.measure(training.edit)
+        training.text_shift.measure(training.edits.text)
         training.adapters()[0].save(state)
         found.append(time.perf_counter() - start)
     return statistics.median(found)

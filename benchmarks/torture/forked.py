@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from textreg import cli, learning
+from textreg import cli, learning, trainer
 from textreg.latents import Latents
 from textreg.training import Training
 
@@ -131,7 +131,7 @@ def _become(words: list[str], phases: int, said: int, file_size: tuple[str, int]
 
         setattr(owner, name, call)
 
-    before(learning, "load", lambda *_: "loading")
+    before(trainer, "load", lambda *_: "loading")
     before(Latents, "__init__", lambda *_: "caching")
     before(Training, "_enter", lambda _, index: "switch" if index else "stage 1")
     before(Training, "take_step", lambda t: "stage 2" if t.stage_index else "stage 1")

@@ -110,7 +110,8 @@ def adopt(run: Run, concept: Concept, folder: Path) -> None:
             f"{source}: its pictures or prompts have changed since this run began; choose another "
             "--out"
         )
-    _record(place, own)
+    if not before:
+        _record(place, own)
 
 
 def source_folder(run: Run, concept: Concept) -> Path:

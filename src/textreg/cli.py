@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from textreg.dependencies import check_versions
-from textreg.errors import QuarantineError, UserError, of_system
+from textreg.errors import GroupEnded, QuarantineError, UserError, of_system
 from textreg.parser import RUN_FLAGS, parser
+from textreg.ranks import Ranks, of_torchrun
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -114,7 +117,31 @@ _VERBS = {
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command; returns its exit code.
+
+    Of the processes that torchrun starts, rank 0 does this. The others wait for its plan, and join
+    in if there is one for them.
+    """
+    ranks = of_torchrun()
+    if not ranks.first:
+        return _join(words, ranks)
+    try:
+        return _answer(words)
+    finally:
+        with contextlib.suppress(GroupEnded):
+            ranks.plan(None)  # lets the others go, if they were told of no plan
+
+
+def _join(words: Sequence[str] | None, ranks: Ranks) -> int:
+    # Nothing is open yet; and a wait for the plan would see no signal.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return 0 if ranks.plan() is None else _answer(words)
+    except GroupEnded:
+        return 3
+
+
+def _answer(words: Sequence[str] | None) -> int:
     arguments = parser().parse_args(words)
     try:
         check_versions()
@@ -123,8 +150,11 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"textreg: {error}", file=sys.stderr)
         return 2
     except QuarantineError as error:
-        print(f"textreg: {error}", file=sys.stderr)
+        _say_once(str(error))
         return 1
+    except GroupEnded as error:
+        _say_once(str(error))
+        return 3
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing is left to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -140,8 +170,14 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"textreg: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("textreg: stopped; the same command goes on", file=sys.stderr)
+        _say_once("stopped; the same command goes on")
         return 3
+
+
+def _say_once(line: str) -> None:
+    """What every rank comes to know is said by the first."""
+    if of_torchrun().first:
+        print(f"textreg: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

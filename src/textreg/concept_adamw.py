@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -97,3 +97,20 @@ class ConceptAdamW(torch.optim.Optimizer):
 
     def averaged(self) -> None:
         """None: what trains is saved."""
+
+
+@torch.no_grad()
+def clip(parameters: Iterable[nn.Parameter], norms: Tensor, most: float) -> None:
+    """Clip each concept's gradient by its own norm, never by the batch's.
+
+    Args:
+        parameters: their first dimension is the concept.
+        norms: of each concept's gradient, [concepts].
+        most: the largest norm; 0 does not clip.
+    """
+    if not most:
+        return
+    factor = (most / (norms + 1e-6)).clamp(max=1)
+    for p in parameters:
+        if p.grad is not None:
+            p.grad.mul_(factor.reshape(-1, *[1] * (p.ndim - 1)))

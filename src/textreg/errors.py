@@ -1,4 +1,7 @@
-"""What ends a command with one line and no traceback: bad input (2), a failed concept (1)."""
+"""What ends a command with one line and no traceback: bad input (2), a failed concept (1).
+
+Also the end of a group of processes that has lost one (3).
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,10 @@ def of_system(error: OSError) -> str:
     """A full disk or a lost folder as one line, with the file that it struck."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
+
+
+class GroupEnded(Exception):
+    """Another process of the group is gone; what is on disk can go on; exit code 3."""
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -30,7 +30,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopFlag:
     """Whether somebody asked to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, patient: bool = False) -> None:
+        self._patient = patient
         self.immediate = True
         """While true a signal raises KeyboardInterrupt straight away: nothing is lost by it."""
         self._set = False
@@ -47,6 +48,8 @@ class StopFlag:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
+        if self._set and self._patient:
+            return
         if self._set:
             if os.isatty(_STDERR):
                 os.write(_STDERR, _SHOW_CURSOR)
@@ -56,13 +59,19 @@ class StopFlag:
         if self.immediate:
             raise KeyboardInterrupt
         # os.write, not print: a handler may run inside print, which does not nest.
-        os.write(_STDERR, b"\nstopping after this step; once more to stop at once\n")
+        if not self._patient:
+            os.write(_STDERR, b"\nstopping after this step; once more to stop at once\n")
 
 
 @contextmanager
-def stop_flag() -> Generator[StopFlag]:
-    """Catch SIGINT and SIGTERM inside the block; the handlers of before come back after it."""
-    flag = StopFlag()
+def stop_flag(*, patient: bool = False) -> Generator[StopFlag]:
+    """Catch SIGINT and SIGTERM inside the block; the handlers of before come back after it.
+
+    Args:
+        patient: ignore all signals but the first, and say nothing: torchrun does, sends its own
+            after the terminal's, and ends a process that does not stop.
+    """
+    flag = StopFlag(patient)
     if threading.current_thread() is not threading.main_thread():
         yield flag  # only the main thread may set handlers
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from textreg.adapter import Adapter
 from textreg.adapter.export import export
@@ -10,6 +11,7 @@ from textreg.adapter.model_card import card_prompts, write_card
 from textreg.backbone import Backbone
 from textreg.config import Concept, Run
 from textreg.errors import QuarantineError
+from textreg.ranks import ALONE, Ranks
 from textreg.run_facts import facts_of
 from textreg.run_folder import RunFolder
 from textreg.run_lock import locked
@@ -27,6 +29,7 @@ def learn(
     on_trained: Callable[[], None] | None = None,
     on_sample: Callable[[StepPicture], object] | None = None,
     take_over: bool = False,
+    ranks: Ranks = ALONE,
 ) -> list[Adapter] | None:
     """Train a run, or what is left of it, and write its model card.
 
@@ -37,6 +40,8 @@ def learn(
         on_trained: called when the last step is saved, before pictures are drawn.
         on_sample: called with each picture that the run's sample_every asks for.
         take_over: go on where a process of another machine is on record.
+        ranks: the processes that do this run, each calling this; a rank's `on_step` sees what it
+            trains itself.
 
     Returns:
         Each concept; none if it was stopped. The same call then goes on.
@@ -47,12 +52,18 @@ def learn(
     """
     place = RunFolder(run)
     if not place.finished:
-        samples = TrainingSamples(run, on_sample) if run.sample_every else None
+        together = ranks.dividing_samples(len(run.concepts))
+        draws = run.sample_every and together.first
+        samples = TrainingSamples(run, on_sample) if draws else None
         lost: QuarantineError | None = None
         try:
-            for training, records in trainings(run, backbone, with_start=True, take_over=take_over):
+            for training, records in trainings(
+                run, backbone, with_start=True, take_over=take_over, ranks=ranks
+            ):
                 backbone = training.backbone
-                if on_step and any([on_step(record) for record in records]):
+                stop = on_step is not None and any([on_step(record) for record in records])
+                # A rank alone after the same step would wait for the others for ever.
+                if any(together.gather(stop)):
                     return None
                 if samples:
                     samples.take(training, first=not records)
@@ -60,25 +71,33 @@ def learn(
         except QuarantineError as error:
             lost = error
         # Nothing was left to train if a kill took only the cards.
-        backbone = backbone or load_base(run)
+        backbone = backbone or load_base(run, ranks)
         if on_trained:
             on_trained()
-        write_cards(run, backbone, without=lost.concepts if lost else frozenset())
+        write_cards(run, backbone, without=lost.concepts if lost else frozenset(), ranks=ranks)
         if lost:
             raise lost
     return [Adapter.load(place.concept_folder(c.name)) for c in run.concepts]
 
 
-def write_cards(run: Run, backbone: Backbone, *, without: frozenset[str] = frozenset()) -> None:
+def write_cards(
+    run: Run,
+    backbone: Backbone,
+    *,
+    without: frozenset[str] = frozenset(),
+    ranks: Ranks = ALONE,
+) -> None:
     """Draw each concept's pictures, write the web interfaces' files and, last, the model card.
 
     With the card the run is finished.
     """
     place = RunFolder(run)
-    with locked(place.path):
-        for concept in run.concepts:
+    with locked(place.path) if ranks.first else nullcontext():
+        ranks.gather(None)  # nobody writes before the folder is held
+        for concept in run.concepts[ranks.rank :: ranks.size]:
             if concept.name not in without:
                 _finish(run, concept, place, backbone)
+        ranks.gather(None)
 
 
 def _finish(run: Run, concept: Concept, place: RunFolder, backbone: Backbone) -> None:

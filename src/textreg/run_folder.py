@@ -38,11 +38,12 @@ _PACKAGES = ("textreg", "torch", "diffusers", "transformers", "safetensors", "nu
 class RunFolder:
     """run.yaml, environment.json, metrics.jsonl, checkpoints/ and what the run leaves there."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, rank: int = 0):
+        """See the folder as a rank of several does: what it adds to the metrics is in its file."""
         self.run = run
         self.path = run.out
         self.checkpoints = run.out / "checkpoints"
-        self.metrics = run.out / "metrics.jsonl"
+        self.metrics = run.out / (f"metrics-{rank}.jsonl" if rank else "metrics.jsonl")
 
     def concept_folder(self, name: str) -> Path:
         """Where one concept's adapter goes: the run's own folder if it is the only one."""
@@ -227,7 +228,7 @@ class RunFolder:
         damaged: list[int] = []
         lines = self.metrics.read_bytes().split(b"\n")
         for number, line in enumerate(lines[:-1], 1):
-            found = _place_of(line)
+            found = place_of(line)
             if found is None:
                 damaged.append(number)
             elif found[0] <= steps_done or found[1] not in concepts:
@@ -239,7 +240,7 @@ class RunFolder:
         return f"{self.metrics}: line {damaged[0]} is damaged ({len(damaged)} in all); left out"
 
 
-def _place_of(line: bytes) -> tuple[int, str] | None:
+def place_of(line: bytes) -> tuple[int, str] | None:
     """The step and concept that a line of the metrics is about, if it is whole."""
     try:
         record = json.loads(line)

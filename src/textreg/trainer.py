@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from textreg.backbone import Backbone, load
@@ -19,16 +20,19 @@ from textreg.concept import Folder, inspect_folder
 from textreg.concept_optimizer import require_optimizer
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
+from textreg.data_parallel import micro_batches
 from textreg.errors import UserError
 from textreg.front_watch import FrontWatch
 from textreg.priors import prior_of
 from textreg.quarantine import failure
+from textreg.rank_metrics import deal
+from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
 from textreg.settings import require_steps
 from textreg.step_record import StepRecord, metrics_line
 from textreg.training import Training
 from textreg.wave_size import wave_size
-from textreg.waves import Wave, waves_of
+from textreg.waves import Wave, waves_between, waves_of
 
 
 def check_pictures(run: Run) -> list[Folder]:
@@ -51,9 +55,10 @@ def check_pictures(run: Run) -> list[Folder]:
     return folders
 
 
-def load_base(run: Run) -> Backbone:
-    """The base that a run names, as it wants it."""
-    return load(run.base, revision=run.revision, device=run.device, dtype=run.dtype)
+def load_base(run: Run, ranks: Ranks = ALONE) -> Backbone:
+    """The base that a run names, as it wants it, on this rank's device."""
+    device = ranks.device(run.device)
+    return load(run.base, revision=run.revision, device=device, dtype=run.dtype)
 
 
 def steps(run: Run, backbone: Backbone | None = None) -> Iterator[StepRecord]:
@@ -81,6 +86,7 @@ def trainings(
     *,
     with_start: bool = False,
     take_over: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[Training, list[StepRecord]]]:
     """As `steps`, one item a step, with the training itself to take adapters from.
 
@@ -90,44 +96,76 @@ def trainings(
         with_start: give the state that training goes on from as well, first and without records;
             whoever writes files at certain steps can so write one that a kill left out.
         take_over: go on where a process of another machine is on record.
+        ranks: the processes that train this run, each calling this; a rank gets the items of its
+            own waves or, with fewer concepts than ranks, of all.
     """
+    together = ranks.dividing_samples(len(run.concepts))
+    micro_batches(run, together)
     folders = check_pictures(run)
-    place = RunFolder(run)
+    place = RunFolder(run, ranks.rank)
     hashes = content_hashes(run, folders)
     if backbone is None:
         place.refuse_another(hashes)
         check_training(run, folders)
-    with place.held(hashes, take_over=take_over):
-        backbone = backbone or load_base(run)
-        size = wave_size(run, place, backbone)
-        waves = waves_of(place.checkpoints, len(run.concepts), size)
-        lost: dict[str, str] = {}
-        digest = base_digest(backbone.files.place)
-        for number, wave in enumerate(waves, 1):
-            if wave.lost is None:
-                training = Training(
-                    run,
-                    backbone,
-                    folders[wave.first : wave.end],
-                    run.concepts[wave.first : wave.end],
-                )
+    with place.held(hashes, take_over=take_over) if ranks.first else nullcontext():
+        backbone = backbone or load_base(run, ranks)
+        if ranks.first:
+            size = wave_size(run, place, backbone, ranks)
+            waves = waves_of(place.checkpoints, len(run.concepts), size)
+            left = [number for number, wave in enumerate(waves) if wave.lost is None]
+            digest = base_digest(backbone.files.place)
+            names = [[c.name for c in run.concepts[wave.first : wave.end]] for wave in waves]
+            deal(place, names, _owners(names, left, ranks, together))
+        else:
+            ends, left = ranks.plan()
+            waves = waves_between(place.checkpoints, ends)
+            size, digest, names = 0, "", []
+        lost = {k: v for w in waves if ranks.first for k, v in (w.lost or {}).items()}
+        for number in left if together.size > 1 else left[ranks.rank :: ranks.size]:
+            wave = waves[number]
+            own = slice(wave.first, wave.end)
+            training = Training(run, backbone, folders[own], run.concepts[own], together)
+            if ranks.first:
                 if not place.begun:
-                    _refuse_later(run, backbone, folders, waves[number:])
+                    _refuse_later(run, backbone, folders, waves[number + 1 :])
                 place.claim(hashes, digest, {"batch_concepts": size})
-                if len(waves) > 1:
-                    names = ", ".join(c.name for c in training.concepts)
-                    print(f"textreg: wave {number} of {len(waves)}: {names}", file=sys.stderr)
-                front = FrontWatch(training, place)
-                yield from _train(training, place, wave, front, with_start=with_start)
-                wave_lost = _finish(training, place, front)
-                del training, front
-                if len(waves) > 1:
-                    wave.close(wave_lost)
-            else:
-                wave_lost = wave.lost
-            lost |= wave_lost
+                ranks.plan([[wave.end for wave in waves], left])
+            if len(waves) > 1 and together.first:
+                here = ", ".join(c.name for c in training.concepts)
+                print(f"textreg: wave {number + 1} of {len(waves)}: {here}", file=sys.stderr)
+            front = FrontWatch(training, place)
+            yield from _train(training, place, wave, front, with_start=with_start)
+            lost |= _finish(training, place, front, wave if len(waves) > 1 else None)
+            del training, front
+        # If nothing was left to train, the cards still are.
+        ranks.plan([[wave.end for wave in waves], left])
+        lost = {k: v for theirs in ranks.gather(lost) for k, v in theirs.items()}
+        if ranks.first:
+            deal(place, names)
         if lost:
-            raise failure(lost)
+            raise failure({c.name: lost[c.name] for c in run.concepts if c.name in lost})
+
+
+def _owners(
+    names: Sequence[Sequence[str]], left: Sequence[int], ranks: Ranks, together: Ranks
+) -> dict[str, int]:
+    """The rank that writes of each concept, by name, where that is not rank 0; says who does what.
+
+    Args:
+        names: the concepts of each wave.
+        left: the waves that are left to train.
+        ranks: all.
+        together: those that divide samples.
+    """
+    if ranks.size == 1:
+        return {}
+    if together.size > 1:
+        print(f"textreg: {ranks.size} processes divide each step's samples", file=sys.stderr)
+        return {}
+    idle = max(0, ranks.size - len(left))
+    rest = f"; {idle} of them have nothing to train" if idle else ""
+    print(f"textreg: {ranks.size} processes, {len(left)} waves to train{rest}", file=sys.stderr)
+    return {name: n % ranks.size for n, number in enumerate(left) for name in names[number]}
 
 
 def _refuse_later(
@@ -158,8 +196,13 @@ def _train(
     training: Training, place: RunFolder, wave: Wave, front: FrontWatch, *, with_start: bool
 ) -> Iterator[tuple[Training, list[StepRecord]]]:
     """One wave, or what is left of it."""
+    writes = training.ranks.first
+    if not writes:
+        training.ranks.gather(None)
     for line in training.prior.collect(training.texts, place.path):
         print(f"textreg: {line}", file=sys.stderr)
+    if writes:
+        training.ranks.gather(None)  # what was collected is there for the others
     saved = _resume(training, place, wave, front)
     # Whether state and metrics agree: only between two steps, never within one or within the
     # change of stages, where an interrupt would leave half a state to save.
@@ -168,28 +211,43 @@ def _train(
         if with_start:
             yield training, []
         while training.advance():
-            if training.step == 0:
+            if training.step == 0 and writes:
                 front.look([])
-            records = front.look(training.take_step())
-            place.note([json.dumps(metrics_line(r)) for r in records])
-            if training.global_step % training.run.save_steps == 0:
-                saved = _save(training, wave, front)
+            records = training.take_step()
+            if writes:
+                records = front.look(records)
+                place.note([json.dumps(metrics_line(r)) for r in records])
+                if training.global_step % training.run.save_steps == 0:
+                    saved = _save(training, wave, front)
             whole = True
             yield training, records
             whole = False
         whole = True
     finally:
-        if whole and saved != (training.stage_index, training.step):
+        if whole and writes and saved != (training.stage_index, training.step):
             _save(training, wave, front)
 
 
-def _finish(training: Training, place: RunFolder, front: FrontWatch) -> dict[str, str]:
-    """Write the adapters of a wave that is done; returns who has none, and why."""
+def _finish(
+    training: Training, place: RunFolder, front: FrontWatch, wave: Wave | None
+) -> dict[str, str]:
+    """Write the adapters of a training that is done; returns who has none, and why.
+
+    Args:
+        training: of one wave.
+        place: the run's folder.
+        front: what was seen of it.
+        wave: to be closed, if it is one of several.
+    """
     lost = training.quarantined()
+    if not training.ranks.first:
+        return lost
     for concept, adapter in zip(training.active, training.adapters(), strict=True):
         if concept.name not in lost:
             adapter.save(place.concept_folder(concept.name))
             front.finish(concept.name)
+    if wave is not None:
+        wave.close(lost)
     return lost
 
 
@@ -201,7 +259,8 @@ def _resume(
     for line in damaged:
         print(f"textreg: {line}", file=sys.stderr)
     if checkpoint is None:
-        place.truncate_metrics(0, names)
+        if training.ranks.first:
+            place.truncate_metrics(0, names)
         return None
     if checkpoint.digest != training.run.digest:
         raise UserError(
@@ -217,6 +276,8 @@ def _resume(
             f"{wave.folder}: its checkpoint {error}; it is of another version of this package, or "
             "was changed: delete that folder to train anew, or choose another --out"
         ) from None
+    if not training.ranks.first:
+        return checkpoint.stage, checkpoint.step
     if line := place.truncate_metrics(training.global_step, names):
         print(f"textreg: {line}", file=sys.stderr)
     return checkpoint.stage, checkpoint.step

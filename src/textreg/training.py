@@ -14,10 +14,12 @@ from textreg.backbone import Backbone
 from textreg.batch import losses, noisy_batch
 from textreg.checkpoint import Checkpoint, refuse_unfit
 from textreg.concept import Folder
+from textreg.concept_adamw import clip
 from textreg.concept_optimizer import concept_optimizer, paced
 from textreg.concept_rows import whole
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
+from textreg.data_parallel import average, micro_batches
 from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.latents import latents_of
@@ -31,6 +33,7 @@ from textreg.quarantine import (
     weights_are_finite,
 )
 from textreg.randomness import Draws
+from textreg.ranks import ALONE, Ranks
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
 from textreg.step_record import StepRecord
 from textreg.text_shift import TextShift
@@ -48,7 +51,9 @@ class Training:
         backbone: Backbone,
         pictures: Sequence[Folder],
         concepts: Sequence[Concept] | None = None,
+        ranks: Ranks = ALONE,
     ):
+        """Set up; `ranks`: those that train these same concepts, each on some of the samples."""
         self.run, self.backbone = run, backbone
         self.concepts = tuple(run.concepts if concepts is None else concepts)
         """Everybody who began here, in the order of `state`."""
@@ -61,6 +66,7 @@ class Training:
             for c, folder, latents in zip(self.concepts, pictures, self._latents, strict=True)
         ]
         self.prior = prior_of(run)
+        self.ranks, self._micro_batches = ranks, micro_batches(run, ranks)
         self._left: dict[int, dict[str, Tensor]] = {}
         self._lines: dict[int, str] = {}
         self._begin(range(len(self.concepts)))
@@ -79,7 +85,7 @@ class Training:
         self.prior.check(self.texts)
         self.text_shift = TextShift(self.texts, self.prior.edited_tokens)
         self.quarantine = Quarantine(len(places), self.backbone.device)
-        unet, samples = self.backbone.denoiser.unet, self.run.optimizer.batch_size
+        unet, samples = self.backbone.denoiser.unet, len(self._micro_batches[0])
         self.memory = MemoryLimit(samples, len(places), unet)
         # The same on the host, as of the last record.
         self._strikes, self._faults = [0] * len(places), [[0, 0]] * len(places)
@@ -134,6 +140,7 @@ class Training:
         start = time.perf_counter()
         rate = learning_rate(paced(self.stage.settings, self.run.optimizer), self.step)
         terms = self.memory.fit(self._gradients)
+        terms = average(self.ranks, self.stage.parameters().values(), terms)
         norms = self._gradient_norms()
         self._clip(norms)
         kept, scale = self.optimizer.keep(), self.quarantine.scale
@@ -156,20 +163,20 @@ class Training:
         """Of a step's micro-batches, each in so many parts; returns each term, [concepts]."""
         self.optimizer.zero_grad()  # of an attempt that memory ended
         terms: dict[str, Tensor] = {}
-        count = self.run.optimizer.accumulation * parts
+        count = len(self._micro_batches) * parts
         for number in range(count):
             for name, value in self._backward(*divmod(number, parts), parts).items():
                 terms[name] = terms.get(name, 0) + value / count
         return terms
 
-    def _backward(self, micro: int, part: int = 0, parts: int = 1) -> dict[str, Tensor]:
-        """Gradients of one micro-batch, or of a part of it; returns each term, [concepts]."""
-        run, backbone = self.run, self.backbone
-        size = run.optimizer.batch_size // parts
+    def _backward(self, number: int, part: int = 0, parts: int = 1) -> dict[str, Tensor]:
+        """Gradients of one of this rank's micro-batches, or of a part; each term, [concepts]."""
+        run, backbone, own = self.run, self.backbone, self._micro_batches[number]
+        size = len(own) // parts
         draws = [
             [
                 Draws(run.seed, concept.name, self.stage.name, self.step, micro, sample)
-                for sample in range(part * size, (part + 1) * size)
+                for micro, sample in own[part * size : (part + 1) * size]
             ]
             for concept in self.active
         ]
@@ -188,7 +195,7 @@ class Training:
             for (name, batch), error in zip(batches.items(), errors, strict=True)
         } | self.stage.penalties(draws)
         total = torch.stack([term.weight * term.value for term in terms.values()]).sum(0)
-        (total.sum() / (run.optimizer.accumulation * parts)).backward()
+        (total.sum() / (len(self._micro_batches) * parts)).backward()
         values = {name: term.value for name, term in terms.items()} | {"total": total}
         return {name: value.detach() for name, value in values.items()}
 
@@ -197,16 +204,8 @@ class Training:
         grads = [p.grad for p in self.stage.parameters().values() if p.grad is not None]
         return torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
 
-    @torch.no_grad()
     def _clip(self, norms: Tensor) -> None:
-        """Clip each concept's gradient by its own norm, never by the batch's."""
-        most = self.stage.max_grad_norm
-        if not most:
-            return
-        factor = (most / (norms + 1e-6)).clamp(max=1)
-        for p in self.stage.parameters().values():
-            if p.grad is not None:
-                p.grad.mul_(factor.reshape(-1, *[1] * (p.ndim - 1)))
+        clip(self.stage.parameters().values(), norms, self.stage.max_grad_norm)
 
     def _records(self, terms: dict[str, Tensor], rate: float, start: float) -> list[StepRecord]:
         """What the step did; here its results come to the host."""

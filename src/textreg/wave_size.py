@@ -15,6 +15,7 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.edits import Edits
 from textreg.randomness import Draws
+from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
 from textreg.stages import InversionStage
 
@@ -24,30 +25,38 @@ _SHARE = 0.6
 """Of the free memory; the rest is for what a step needs for a moment, and for others."""
 
 
-def wave_size(run: Run, place: RunFolder, backbone: Backbone) -> int:
+def wave_size(run: Run, place: RunFolder, backbone: Backbone, ranks: Ranks = ALONE) -> int:
     """Concepts in a batch; says on stderr what it chose if there was a choice.
 
     What a run began with holds as long as nobody asks for another number, so that it goes on
-    exactly; another number holds for the waves that have not begun.
+    exactly; another number holds for the waves that have not begun. With enough concepts, so many
+    waves that every rank has one.
     """
     began = place.chosen("batch_concepts")
+    concepts = len(run.concepts)
+    groups = ranks.size if concepts >= ranks.size else 1
     if run.batch_concepts != "auto":
-        if began not in (None, run.batch_concepts):
+        size = run.batch_concepts
+        if groups > 1:
+            size = min(size, math.ceil(concepts / groups))
+        if began not in (None, size):
             print(
-                f"textreg: --batch-concepts {run.batch_concepts} holds for waves that have not "
+                f"textreg: --batch-concepts {size} holds for waves that have not "
                 f"begun; the run began with {began}",
                 file=sys.stderr,
             )
-        return run.batch_concepts
-    concepts = len(run.concepts)
+        return size
     if began is not None:
         return int(began)
     if place.begun or concepts == 1:
         return concepts  # a run of a version without waves is one
     each = run.optimizer.batch_size * _bytes_kept(run, backbone)
     free = free_bytes(backbone.device)
+    if backbone.device.type == "cpu":
+        free //= ranks.local_size
     most = min(int(free * _SHARE) // each, _MOST_SAMPLES // run.optimizer.batch_size)
-    size = math.ceil(concepts / math.ceil(concepts / max(1, most)))
+    waves = groups * math.ceil(math.ceil(concepts / max(1, most)) / groups)
+    size = math.ceil(concepts / waves)
     print(
         f"textreg: {size} of {concepts} concepts in a batch "
         f"({each / 2**20:.0f} MiB each, {free / 2**30:.1f} GiB free)",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class Wave:
 
 
 def waves_of(checkpoints: Path, concepts: int, size: int) -> list[Wave]:
-    """Those that have begun, as they are; then the other concepts in groups.
+    """Those that have begun, as they are; the other concepts, between and after them, in groups.
 
     Args:
         checkpoints: the run's folder for them.
@@ -56,33 +56,39 @@ def waves_of(checkpoints: Path, concepts: int, size: int) -> list[Wave]:
         size: concepts in a group.
 
     Raises:
-        UserError: what is there is no sequence of waves.
+        UserError: what is there are no waves of one run.
     """
     if has_checkpoint(checkpoints):
-        return [Wave(first=0, end=concepts, folder=checkpoints)]
-    ends = _begun(checkpoints, concepts)
-    starts = range(ends[-1] if ends else 0, concepts, size)
-    ends += [min(start + size, concepts) for start in starts]
+        return waves_between(checkpoints, [concepts])
+    ends: list[int] = []
+    for first, end in [*_begun(checkpoints, concepts), (concepts, concepts)]:
+        ends += [min(start + size, first) for start in range(ends[-1] if ends else 0, first, size)]
+        ends += [end] if end > first else []
+    return waves_between(checkpoints, ends)
+
+
+def waves_between(checkpoints: Path, ends: Sequence[int]) -> list[Wave]:
+    """The waves that end there, one after the other."""
     if len(ends) == 1:
-        return [Wave(first=0, end=concepts, folder=checkpoints)]
+        return [Wave(first=0, end=ends[0], folder=checkpoints)]
     return [
         Wave(first=first, end=end, folder=checkpoints / f"concepts-{first + 1:04}-{end:04}")
         for first, end in zip([0, *ends[:-1]], ends, strict=True)
     ]
 
 
-def _begun(checkpoints: Path, concepts: int) -> list[int]:
-    """Where each wave that has begun ends."""
-    ends: list[int] = []
+def _begun(checkpoints: Path, concepts: int) -> list[tuple[int, int]]:
+    """Where each wave that has begun begins and ends, in order; ranks begin several at once."""
+    found: list[tuple[int, int]] = []
     for folder in sorted(checkpoints.glob("concepts-*")):
         name = _FOLDER.fullmatch(folder.name)
         if name is None or not has_checkpoint(folder):
             continue
         first, end = int(name[1]) - 1, int(name[2])
-        if first != (ends[-1] if ends else 0) or not first < end <= concepts:
+        if first < (found[-1][1] if found else 0) or not first < end <= concepts:
             raise UserError(
                 f"{folder}: does not follow the wave before it; choose another --out, or delete "
                 f"{checkpoints} to start over"
             )
-        ends.append(end)
-    return ends
+        found.append((first, end))
+    return found

@@ -160,7 +160,7 @@ def test_a_resume_where_nothing_has_begun_is_an_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Fault 12: never a silent fresh start; and what has begun goes on."""
-    monkeypatch.setattr("textreg.learning.load", lambda *_, **__: backbone)
+    monkeypatch.setattr("textreg.trainer.load", lambda *_, **__: backbone)
     config = run.out.parent / "settings.yaml"
     config.write_text(yaml.safe_dump(plain(run) | {"concepts": [], "card_pictures": 0}))
     words = ["train", str(cat_pictures), "--noun", "cat", "--config", str(config)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from textreg import cli, learning, sampling
+from textreg import cli, learning, sampling, trainer
 from textreg.adapter import export as exporting
 from textreg.backbone import Backbone
 from textreg.latents import Latents
@@ -24,7 +24,7 @@ SETTINGS = {
     "seed": 5,
 }
 PHASES: dict[str, tuple[Any, str, Callable[..., bool]]] = {
-    "loading": (learning, "load", lambda *_: True),
+    "loading": (trainer, "load", lambda *_: True),
     "caching": (Latents, "_encode", lambda *_: True),
     "stage 1": (Training, "take_step", lambda t: t.global_step == 1),
     "switch": (Training, "_enter", lambda _, index: index == 1),
@@ -60,8 +60,8 @@ def straight(
 @pytest.fixture(autouse=True)
 def loaded(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     """The base is there already; loading it again and again would take the longest."""
-    monkeypatch.setattr(learning, "load", lambda *_, **__: backbone)
-    monkeypatch.setattr("textreg.backbone.load", learning.load)
+    monkeypatch.setattr(trainer, "load", lambda *_, **__: backbone)
+    monkeypatch.setattr("textreg.backbone.load", trainer.load)
 
 
 def strike(

@@ -20,7 +20,7 @@ from textreg.config import Run
 from textreg.step_record import StepRecord
 
 
-def new_progress() -> Progress:
+def new_progress(*, shown: bool = True) -> Progress:
     """A bar with counts, elapsed and remaining time, on stderr."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     columns = (
@@ -32,16 +32,17 @@ def new_progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    return Progress(*columns, console=Console(file=sys.stderr))
+    return Progress(*columns, console=Console(file=sys.stderr), disable=not shown)
 
 
 class TrainingProgress:
     """One bar over both stages of every wave, in steps of all concepts together."""
 
-    def __init__(self, run: Run):
-        self._run = run
+    def __init__(self, run: Run, *, shown: bool = True):
+        """Not shown: one process of several, of which only faults are heard."""
+        self._run, self._shown = run, shown
         self._places = {concept.name: n for n, concept in enumerate(run.concepts)}
-        self._progress = new_progress()
+        self._progress = new_progress(shown=shown)
         self._total = run.total_steps * len(run.concepts)
         self._task = self._progress.add_task("loading", total=self._total, note="")
         self._drift = ""
@@ -64,15 +65,20 @@ class TrainingProgress:
         """Print a line above the bar."""
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def tell(self, line: str) -> None:
+        """As `say`, if the bar is shown."""
+        if self._shown:
+            self.say(line)
+
     def show(self, record: StepRecord) -> None:
         """Move the bar to a step's record."""
         if self._last < 0:
-            self.say(f"training into {self._run.out}; Ctrl-C stops, the same command goes on")
+            self.tell(f"training into {self._run.out}; Ctrl-C stops, the same command goes on")
         if record.fault is not None:
             self.say(record.fault)
         if record.drift is not None:
             if not self._drift:
-                self.say(f"drift: % of keys and values, {'/'.join(record.drift)} prompts")
+                self.tell(f"drift: % of keys and values, {'/'.join(record.drift)} prompts")
             shifts = "/".join(f"{100 * shift:.2g}" for shift in record.drift.values())
             self._drift = f" drift {shifts}"
         done = self._done(record)

@@ -14,6 +14,7 @@ from textreg.errors import UserError
 from textreg.interrupt import STOPPED, stop_flag
 from textreg.kohya_folders import KohyaName, concept_folders
 from textreg.prompts import read_prompt_file
+from textreg.ranks import ALONE, Ranks, of_torchrun
 from textreg.run_folder import RunFolder
 from textreg.settings import build_run
 
@@ -40,7 +41,9 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     if RunFolder(run).finished:
         print(f"{run.out}: this run is finished; nothing to do. Delete the folder to start over.")
         return 0
-    return run_with_progress(run, resume_command(), arguments.track, arguments.take_over)
+    ranks = of_torchrun()
+    again = resume_command(ranks)
+    return run_with_progress(run, again, arguments.track, arguments.take_over, ranks)
 
 
 def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -73,16 +76,23 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return concepts
 
 
-def resume_command() -> str:
+def resume_command(ranks: Ranks = ALONE) -> str:
     """What the user typed, ready to be pasted again."""
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    return shlex.join(words)
+    program = [Path(sys.argv[0]).name]
+    if program == ["__main__.py"]:
+        start = ["torchrun", "--nproc-per-node", str(ranks.local_size)]
+        program = [*(start if ranks.size > 1 else ["python"]), "-m", "textreg"]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def run_with_progress(
-    run: Run, again: str, track: str | None = None, take_over: bool = False
+    run: Run,
+    again: str,
+    track: str | None = None,
+    take_over: bool = False,
+    ranks: Ranks = ALONE,
 ) -> int:
-    """Learn a run while its losses and drift are shown; returns the exit code."""
+    """Learn a run while its losses and drift are shown, rank 0's; returns the exit code."""
     from textreg.adapter import GATED
     from textreg.commands.progress import TrainingProgress
     from textreg.front import best_line
@@ -90,9 +100,14 @@ def run_with_progress(
     from textreg.trainer import check_pictures
 
     folders = check_pictures(run)
-    with stop_flag() as stop, tracker(track, run) as log, TrainingProgress(run) as progress:
+    track = track if ranks.first else None
+    with (
+        stop_flag(patient=ranks.size > 1) as stop,
+        tracker(track, run) as log,
+        TrainingProgress(run, shown=ranks.first) as progress,
+    ):
         for warning in (warning for folder in folders for warning in folder.warnings):
-            progress.say(warning)
+            progress.tell(warning)
 
         from textreg.learning import learn
 
@@ -109,12 +124,16 @@ def run_with_progress(
                 on_trained=stop.at_once,
                 on_sample=log.picture,
                 take_over=take_over,
+                ranks=ranks,
             )
         except KeyboardInterrupt:
             adapters = None  # while loading or drawing, where nothing is lost by it
     if adapters is None:
-        print(f"stopped; to go on: {again}", file=sys.stderr)
+        if ranks.first:
+            print(f"stopped; to go on: {again}", file=sys.stderr)
         return STOPPED
+    if not ranks.first:
+        return 0
     for concept, adapter in zip(run.concepts, adapters, strict=True):
         folder = RunFolder(run).concept_folder(concept.name)
         print(f'{folder}: learned "{adapter.identifier} {adapter.noun}"')
