@@ -140,4 +140,6 @@ def test_the_drift_is_that_of_what_is_saved(
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     (wanted,) = training.text_shift.measure(training.saved_edits().text)
     assert last["drift"] == pytest.approx(wanted)
-    assert last["drift"] != pytest.approx(training.text_shift.measure(training.edits.text)[0], rel=1e-3)
+    assert last["drift"] != pytest.approx(
+        training.text_shift.measure(training.edits.text)[0], rel=1e-3
+    )
