@@ -64,9 +64,9 @@ def test_the_average_is_saved_and_training_goes_on_as_without(
     assert all(torch.equal(edits(training)[name], seen[-1][name]) for name in seen[-1])
     loaded = Adapter.load(averaged.out)
     assert torch.equal(loaded.vector, Adapter.load(plain.out).vector)
-    first.edit.load_state_dict(wanted)
+    first.edits.text.load_state_dict(wanted)
     names = training.projections.names
-    for name, factors in zip(names, first.edit.factors(0), strict=True):
+    for name, factors in zip(names, first.edits.text.factors(0), strict=True):
         for found, factor in zip(loaded.factors[name], factors, strict=True):
             torch.testing.assert_close(found, factor)
         assert not torch.allclose(loaded.factors[name][1], training.edits.text.factors(0)[0][1][:1])

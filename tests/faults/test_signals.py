@@ -12,6 +12,7 @@ import yaml
 from textreg import cli, learning, sampling, trainer
 from textreg.adapter import export as exporting
 from textreg.backbone import Backbone
+from textreg.front_watch import FrontWatch
 from textreg.latents import Latents
 from textreg.training import Training
 from tiny_run import results
@@ -30,7 +31,7 @@ PHASES: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "switch": (Training, "_enter", lambda _, index: index == 1),
     "stage 2": (Training, "take_step", lambda t: t.global_step == 4),
     "last step": (Training, "take_step", lambda t: t.global_step == 5),
-    "saving": (Training, "adapters", lambda *_: True),
+    "saving": (FrontWatch, "finish", lambda *_: True),
     "sampling": (learning, "sample", lambda *_: True),
     "export": (learning, "export", lambda *_: True),
     "report": (learning, "write_card", lambda *_: True),
