@@ -249,7 +249,7 @@ class Bench:
             run = training_run(self.folders[:concepts], out, pair.stage, updates, **settings)
             return time_steps(run, self.backbone, arguments.warm_up)
         places = {
-            "base": str(self.backbone.folder),
+            "base": str(self.backbone.files.folder),
             "out": str(out),
             "side": str(self.backbone.resolution),
             "updates": str(updates + 1),

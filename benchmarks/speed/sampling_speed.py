@@ -67,7 +67,7 @@ def _pipeline(backbone: Backbone, run: Run, with_concept: bool) -> Any:
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     options: dict[str, Any] = {"torch_dtype": backbone.denoiser.unet.dtype}
-    pipeline: Any = StableDiffusionPipeline.from_pretrained(backbone.folder, **options)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(backbone.files.folder, **options)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     if with_concept:

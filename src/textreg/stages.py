@@ -106,16 +106,18 @@ class InversionStage:
         return {"vectors": self.vectors}
 
     def features(self, draws: Sequence[Sequence[Draws]]) -> TextFeatures:
-        """Encode one random template a sample, each with its own mask draw."""
-        chosen: list[TextFeatures] = []
-        for texts, pool, vector, samples in zip(
-            self._texts, self._pools, self.vectors, draws, strict=True
-        ):
-            rows = torch.tensor(texts.instance.rows(samples))
-            masked = torch.tensor([d.uniform("mask") < self._ratio for d in samples])
-            given = vector.expand(len(rows), -1)
-            chosen.append(texts.backbone.encode(pool.rows(rows), given, masked))
-        return TextFeatures.stack(chosen)
+        """Encode one random template a sample, each with its own mask draw; all in one call."""
+        tokens = Tokens.cat(
+            [
+                pool.rows(torch.tensor(texts.instance.rows(samples)))
+                for texts, pool, samples in zip(self._texts, self._pools, draws, strict=True)
+            ]
+        )
+        masked = [d.uniform("mask") < self._ratio for samples in draws for d in samples]
+        each = len(masked) // len(draws)
+        given = self.vectors[:, None].expand(-1, each, -1).flatten(0, 1)
+        found = self._texts[0].backbone.encode(tokens, given, torch.tensor(masked))
+        return found.unflatten(len(draws))
 
     def gate(self, draws: Sequence[Sequence[Draws]]) -> Tensor | None:
         """None: stage 1 has no edit."""

@@ -51,7 +51,7 @@ def test_attention_is_what_the_encoder_itself_reports(model: PictureModel) -> No
     for n, row in enumerate(tokens.ids.tolist()):
         at = row.index(int(tokens.ids[tokens.is_identifier][0]))
         end = row.index(model.backbone.tokenizer.eos_token_id)
-        later = range(at + tokens.noun_length + 1, end + 1)
+        later = range(at + int(tokens.noun_length[n]) + 1, end + 1)
         weights = [float(layer[n, :, i, at].mean()) for layer in layers for i in later]
         expected.append(sum(weights) / len(weights))
     found = leakage(model, PROMPTS, masked=False, seed=0).attention

@@ -133,7 +133,7 @@ def test_where_the_identifier_is_and_whether_it_can_be_masked(tokenizer: Any) ->
     }
     new_id = add_identifier(tokenizer, "<krk1>", noun)
     tokens = tokenize(tokenizer, list(prompts), new_id, noun)
-    assert tokens.noun_length == 4
+    assert tokens.noun_length.tolist() == [4] * len(tokens.ids)
     assert facts(tokens) == list(prompts.values())
 
 

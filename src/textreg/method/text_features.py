@@ -25,7 +25,8 @@ class Tokens:
     ids: Tensor
     is_identifier: Tensor
     can_mask: Tensor
-    noun_length: int
+    noun_length: Tensor
+    """Tokens of the noun behind the identifier, [prompts]."""
     vectors: int = 1
     """Positions in a row that each identifier has."""
 
@@ -40,8 +41,19 @@ class Tokens:
             ids=self.ids[index],
             is_identifier=self.is_identifier[index],
             can_mask=self.can_mask[index],
-            noun_length=self.noun_length,
+            noun_length=self.noun_length[index],
             vectors=self.vectors,
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Tokens]) -> Tokens:
+        """Prompts of several concepts, one after another; all have as many vectors a word."""
+        return Tokens(
+            ids=torch.cat([p.ids for p in parts]),
+            is_identifier=torch.cat([p.is_identifier for p in parts]),
+            can_mask=torch.cat([p.can_mask for p in parts]),
+            noun_length=torch.cat([p.noun_length for p in parts]),
+            vectors=parts[0].vectors,
         )
 
 
@@ -60,6 +72,13 @@ class TextFeatures:
     def __getitem__(self, index: Any) -> TextFeatures:
         return TextFeatures(
             tokens=self.tokens[index], pooled=None if self.pooled is None else self.pooled[index]
+        )
+
+    def unflatten(self, concepts: int) -> TextFeatures:
+        """Prompts of so many concepts, [N S, ...], as [N, S, ...]."""
+        return TextFeatures(
+            tokens=self.tokens.unflatten(0, (concepts, -1)),
+            pooled=None if self.pooled is None else self.pooled.unflatten(0, (concepts, -1)),
         )
 
     @staticmethod
@@ -135,7 +154,7 @@ def tokenize(
         ids=ids,
         is_identifier=where,
         can_mask=follows & where.any(1),
-        noun_length=len(noun_ids),
+        noun_length=torch.full((len(prompts),), len(noun_ids)),
         vectors=vectors,
     )
 
@@ -145,7 +164,7 @@ def context_rows(tokens: Tokens) -> Tensor:
     rows = ~tokens.is_identifier
     for row, position in (tokens.slots == tokens.vectors - 1).nonzero().tolist():
         if tokens.can_mask[row]:
-            rows[row, position + 1 : position + 1 + tokens.noun_length] = False
+            rows[row, position + 1 : position + 1 + int(tokens.noun_length[row])] = False
     return rows
 
 
