@@ -118,7 +118,9 @@ def finish(run: Run, backbone: Backbone) -> QuarantineError:
     return failure.value
 
 
-@pytest.mark.parametrize("stop_after", [2, 4, 5, 6])
+@pytest.mark.parametrize(
+    "stop_after", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5, 6))]
+)
 def test_resume_around_the_strikes_is_exact(
     backbone: Backbone,
     make_run: Callable[..., Run],

@@ -108,7 +108,15 @@ def test_a_batch_of_another_shape_is_equal_to_rounding(
         close(three.out / name, one.out / name, 1e-6)
 
 
-@pytest.mark.parametrize(("counts", "later"), [((1, 1), 2), ((1, 3), 1), ((4, 2), 3), ((3, 3), 2)])
+@pytest.mark.parametrize(
+    ("counts", "later"),
+    [
+        ((1, 3), 1),
+        pytest.param((1, 1), 2, marks=pytest.mark.slow),
+        pytest.param((4, 2), 3, marks=pytest.mark.slow),
+        pytest.param((3, 3), 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_group_that_ended_goes_on_with_any_number(
     backbone: Backbone, make_run: MakeRun, counts: tuple[int, int], later: int
 ) -> None:

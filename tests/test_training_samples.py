@@ -108,7 +108,7 @@ def test_they_change_nothing_and_show_the_concept_of_their_step(
         assert image.size == (16, 16)
 
 
-@pytest.mark.parametrize("stop", [3, 4])
+@pytest.mark.parametrize("stop", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_resumed_run_has_the_same_each_once(
     run: Run, backbone: Backbone, drawn: list[Path], stop: int
 ) -> None:

@@ -71,7 +71,9 @@ def test_a_concept_in_a_wave_is_as_alone(backbone64: Backbone, make_run: MakeRun
         assert own == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("stop_after", [1, 5, 6, 7, 12, 14])
+@pytest.mark.parametrize(
+    "stop_after", [1, 7, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 6, 12, 14))]
+)
 def test_stopped_in_any_wave_it_goes_on_exactly(
     backbone: Backbone, make_run: MakeRun, stop_after: int
 ) -> None:
@@ -156,7 +158,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, name: str, *steps: int) -> None:
     monkeypatch.setattr(Training, "_gradient_norms", norms)
 
 
-@pytest.mark.parametrize("last", [2, 3, 5])
+@pytest.mark.parametrize("last", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))])
 def test_a_concept_in_quarantine_leaves_the_batch(
     backbone64: Backbone, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, last: int
 ) -> None:

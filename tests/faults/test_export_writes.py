@@ -43,7 +43,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    ["ENOSPC", *(pytest.param(f, marks=pytest.mark.slow) for f in FAULTS if f != "ENOSPC")],
+)
 def test_every_call_of_an_export(
     fault: str,
     adapter: Adapter,
