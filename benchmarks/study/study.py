@@ -105,7 +105,7 @@ def _comparison(
         variants=variants_of(str(HERE / part.priors)),
         out=arguments.out / name,
         seeds=min(part.seeds, arguments.seeds),
-        equal=part.equal,
+        equal=arguments.equal or part.equal,
     )
 
 
@@ -144,6 +144,11 @@ def main() -> None:
         "--concepts", type=concepts_word, default="8", help="the first N only, or names by comma"
     )
     parser.add_argument("--seeds", type=int, default=3, help="at most")
+    parser.add_argument(
+        "--equal",
+        choices=("steps", "both"),
+        help="steps: leave equal time out, which only a quiet machine can measure",
+    )
     parser.add_argument("--data", type=Path, default=Path("custom_datasets/data"))
     parser.add_argument("--base", default="toyland")
     parser.add_argument("--device", default="auto")

@@ -77,7 +77,9 @@ def plan_cells(
         raise UserError(f"two concepts share the folder name {twice[0]!r}; each needs its own")
     if out.is_dir() and (others := sorted({p.name for p in out.iterdir()} - _OURS)):
         raise UserError(f"--out {out}: is no comparison's folder ({others[0]}); choose another")
-    first = build_run(flags | {"out": out}, preset=preset, file=file)
+    # Each cell is a run of its own, so concepts may share an identifier.
+    one = {"concepts": flags["concepts"][:1], "out": out}
+    first = build_run(flags | one, preset=preset, file=file)
     if first.inversion.steps == 0 or first.tuning.steps == 0:
         raise UserError("--inversion-steps and --tuning-steps must both be at least 1 to compare")
     cells = [

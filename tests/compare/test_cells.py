@@ -1,0 +1,24 @@
+"""The plan of a comparison's runs."""
+
+import shutil
+from pathlib import Path
+
+from textreg.compare.cells import plan_cells
+from textreg.compare.variants import variants_of
+
+
+def test_concepts_may_share_an_identifier(
+    tiny_base: Path, cat_pictures: Path, tmp_path: Path
+) -> None:
+    """Each cell is a run of its own: two concepts that were given none have the default one."""
+    other = tmp_path / "other"
+    shutil.copytree(cat_pictures, other)
+    flags = {
+        "concepts": [{"images": folder, "noun": "cat"} for folder in (cat_pictures, other)],
+        "base": str(tiny_base),
+    }
+    cells = plan_cells(flags, variants_of("none,textreg"), 2, tmp_path / "out")
+    found = [(c.run.concepts[0].name, c.run.concepts[0].identifier, c.run.seed) for c in cells]
+    names = [cat_pictures.name, cat_pictures.name, "other", "other"]
+    assert found[::2] == found[1::2]
+    assert found[::2] == [(name, "<krk1>", n % 2) for n, name in enumerate(names)]
