@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from textreg.commands.progress import TrainingProgress
+from textreg.ranks import Ranks
 from textreg.training import StepRecord
 from tiny_run import tiny_run
 
@@ -45,6 +46,38 @@ def test_the_bar_runs_over_every_wave(tiny_base: Path, tmp_path: Path) -> None:
         assert done == sorted(done)
         assert done[-1] == 30
         assert progress._progress.tasks[0].fields["note"] == "drawing the model card"
+
+
+def test_the_bar_of_several_processes(tiny_base: Path, tmp_path: Path) -> None:
+    """Rank 0 of two has waves one and three of four; the other is as far with two and four."""
+    folders = [tmp_path / name for name in "abcd"]
+    run = tiny_run(tiny_base, Path(), *folders[:1])
+    more = [replace(run.concepts[0], images=f, identifier=f"<{f.name}>") for f in folders]
+    run = replace(run, concepts=tuple(more))
+    progress = TrainingProgress(run, Ranks(rank=0, size=2))
+    done: list[float] = []
+    for name in "ac":
+        for step in range(1, 7):
+            progress.show(replace(RECORD, concept=name, global_step=step))
+            done.append(progress._progress.tasks[0].completed)
+    assert done == list(range(2, 26, 2))
+
+
+@pytest.mark.parametrize(("rank", "size", "told"), [(0, 2, 1), (1, 2, 0), (1, 1, 1)])
+def test_a_fault_is_told_by_one_process(
+    capsys: pytest.CaptureFixture[str],
+    tiny_base: Path,
+    cat_pictures: Path,
+    rank: int,
+    size: int,
+    told: int,
+) -> None:
+    """By the first of those that divide samples; by each of those that have waves of their own."""
+    progress = TrainingProgress(
+        tiny_run(tiny_base, Path(), cat_pictures), Ranks(rank=rank, size=size)
+    )
+    progress.show(replace(RECORD, fault="cat: the loss is not finite"))
+    assert capsys.readouterr().err.count("is not finite") == told
 
 
 def test_drift_of_every_pool_is_in_the_line(

@@ -43,8 +43,10 @@ def _check_words(run: Run, concept: Concept, folder: Folder, shape: BaseShape) -
     except ValueError as error:
         raise UserError(f"inversion.initial_token: {error}") from None
     try:
-        new_id = add_identifier(tokenizer, concept.identifier, concept.noun)
-        tokenize(tokenizer, [p.replace("{}", words) for p in prompts], new_id, concept.noun)
+        count = run.inversion.vectors
+        new_id = add_identifier(tokenizer, concept.identifier, concept.noun, count)
+        filled = [p.replace("{}", words) for p in prompts]
+        tokenize(tokenizer, filled, new_id, concept.noun, count)
     except ValueError as error:
         raise UserError(str(error)) from None
 

@@ -21,8 +21,10 @@ T = TypeVar("T")
 class MemoryLimit:
     """How a step is cut to what fits; what was found holds for the steps after it."""
 
-    def __init__(self, samples: int, concepts: int, unet: Any):
+    def __init__(self, samples: int, concepts: int, unet: Any, *, whole: bool = False):
+        """Set up; `whole`: the first sample decides the others' shape, so none is left out."""
         self._samples, self._concepts, self._unet = samples, concepts, unet
+        self._most = 1 if whole else samples
         self.parts = 1
         """Pieces that a micro-batch is computed in."""
 
@@ -47,7 +49,7 @@ class MemoryLimit:
     def _smaller(self, full: str) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        larger = [n for n in range(self.parts + 1, self._samples + 1) if self._samples % n == 0]
+        larger = [n for n in range(self.parts + 1, self._most + 1) if self._samples % n == 0]
         if larger:
             self.parts = larger[0]
             done = f"each batch is computed in {self.parts} parts from here on"
@@ -55,8 +57,10 @@ class MemoryLimit:
             self._unet.enable_gradient_checkpointing()
             done = "activations are computed twice from here on, not kept"
         else:
+            left = self._samples // self.parts
+            each = "one sample" if left == 1 else f"{left} samples"
             raise UserError(
-                f"out of memory with {self._concepts} concepts of one sample each: {full} "
+                f"out of memory with {self._concepts} concepts of {each} each: {full} "
                 "Free memory of this device and give the same command again, which goes on from "
                 "the last checkpoint; or begin with a lower --batch-concepts or --resolution"
             )

@@ -200,7 +200,8 @@ def _train(
     if not writes:
         training.ranks.gather(None)
     for line in training.prior.collect(training.texts, place.path):
-        print(f"textreg: {line}", file=sys.stderr)
+        if writes:
+            print(f"textreg: {line}", file=sys.stderr)
     if writes:
         training.ranks.gather(None)  # what was collected is there for the others
     saved = _resume(training, place, wave, front)
@@ -256,7 +257,7 @@ def _resume(
 ) -> tuple[int, int] | None:
     names = {concept.name for concept in training.concepts}
     checkpoint, damaged = newest_checkpoint(wave.folder)
-    for line in damaged:
+    for line in damaged if training.ranks.first else ():
         print(f"textreg: {line}", file=sys.stderr)
     if checkpoint is None:
         if training.ranks.first:

@@ -1,6 +1,7 @@
 """Fault 17: out of memory: smaller parts, then less kept, the same result; else one line."""
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,19 @@ def test_where_nothing_fits_one_line_says_how_much(
     backbone64.denoiser.unet.disable_gradient_checkpointing()
     assert len(list(trainings(run, backbone64))) == 4
     assert results(run.out) == results(straight.out)
+
+
+def test_with_buckets_a_micro_batch_stays_whole(
+    backbone64: Backbone, make_run: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first sample decides the shape: a half would train on other pictures."""
+    run = make_run("run")
+    run = replace(run, images=replace(run.images, buckets=True))
+    training = Training(run, backbone64, check_pictures(run))
+    calls = full_at(monkeypatch, lambda number, _: number == 1)
+    training.take_step()
+    assert calls == [4, 4]
+    assert backbone64.denoiser.unet.is_gradient_checkpointing
+    full_at(monkeypatch, lambda number, _: True)
+    with pytest.raises(UserError, match="2 concepts of 4 samples each"):
+        training.take_step()

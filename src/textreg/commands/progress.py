@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from textreg.config import Run
+from textreg.ranks import ALONE, Ranks
 from textreg.step_record import StepRecord
 
 
@@ -38,11 +39,20 @@ def new_progress(*, shown: bool = True) -> Progress:
 class TrainingProgress:
     """One bar over both stages of every wave, in steps of all concepts together."""
 
-    def __init__(self, run: Run, *, shown: bool = True):
-        """Not shown: one process of several, of which only faults are heard."""
-        self._run, self._shown = run, shown
+    def __init__(self, run: Run, ranks: Ranks = ALONE):
+        """Of several processes the first shows it; the others tell the faults of their own waves.
+
+        Args:
+            run: what is trained.
+            ranks: the processes that train it.
+        """
+        self._run, self._shown = run, ranks.first
+        together = ranks.dividing_samples(len(run.concepts))
+        self._heard = together.first
+        # The others are as far with waves of their own.
+        self._waves = ranks.size if together.size == 1 else 1
         self._places = {concept.name: n for n, concept in enumerate(run.concepts)}
-        self._progress = new_progress(shown=shown)
+        self._progress = new_progress(shown=self._shown)
         self._total = run.total_steps * len(run.concepts)
         self._task = self._progress.add_task("loading", total=self._total, note="")
         self._drift = ""
@@ -74,7 +84,7 @@ class TrainingProgress:
         """Move the bar to a step's record."""
         if self._last < 0:
             self.tell(f"training into {self._run.out}; Ctrl-C stops, the same command goes on")
-        if record.fault is not None:
+        if record.fault is not None and self._heard:
             self.say(record.fault)
         if record.drift is not None:
             if not self._drift:
@@ -93,7 +103,7 @@ class TrainingProgress:
         )
 
     def _done(self, record: StepRecord) -> int:
-        """Steps of all concepts that are done: whole waves, and this one so far.
+        """Steps of all concepts that are done: whole waves, and this one so far, on every rank.
 
         Waves follow each other in the order of the concepts, and each begins at a lower step than
         the one before it ended at; a concept in quarantine counts with its wave.
@@ -102,4 +112,5 @@ class TrainingProgress:
         if self._last < 0 or record.global_step < self._step:
             self._first = place
         self._last, self._step = max(self._last, place), record.global_step
-        return total * self._first + record.global_step * (self._last - self._first + 1)
+        here = record.global_step * (self._last - self._first + 1)
+        return min(total * self._first + here * self._waves, self._total)

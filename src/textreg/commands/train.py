@@ -104,7 +104,7 @@ def run_with_progress(
     with (
         stop_flag(patient=ranks.size > 1) as stop,
         tracker(track, run) as log,
-        TrainingProgress(run, shown=ranks.first) as progress,
+        TrainingProgress(run, ranks) as progress,
     ):
         for warning in (warning for folder in folders for warning in folder.warnings):
             progress.tell(warning)
