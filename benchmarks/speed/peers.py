@@ -246,8 +246,8 @@ class Bench:
             settings = self.settings | {"prior": pair.matched_prior if matched else pair.prior}
             if settings["prior"] == "class-images":
                 settings["class_images.folder"] = self._class_folder(concepts)
-            run = training_run(self.folders[:concepts], out, pair.stage, updates, **settings)
-            return time_steps(run, self.backbone, arguments.warm_up)
+            run = training_run(self.folders[:concepts], out, pair.stage, **settings)
+            return time_steps(run, self.backbone, arguments.warm_up, updates)
         places = {
             "base": str(self.backbone.files.folder),
             "out": str(out),

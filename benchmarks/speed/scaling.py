@@ -71,14 +71,14 @@ def measure(arguments: argparse.Namespace, concepts: int) -> dict[str, float]:
     row: dict[str, float] = {"whole_run_seconds": 0.0}
     with tempfile.TemporaryDirectory() as place:
         for stage in ("inversion", "tuning"):
-            trial = training_run(folders, Path(place) / f"{stage} trial", stage, 6, **settings)
+            trial = training_run(folders, Path(place) / f"{stage} trial", stage, **settings)
             begun = time.perf_counter()
-            first = time_steps(trial, backbone, 3)
+            first = time_steps(trial, backbone, 3, 6)
             row[f"{stage}_trial_seconds"] = time.perf_counter() - begun
             step = first.per_concept * concepts
             count = max(8, min(200, round(arguments.seconds / step)))
-            run = training_run(folders, Path(place) / stage, stage, 12 + count, **settings)
-            times = time_steps(run, backbone, 12)
+            run = training_run(folders, Path(place) / stage, stage, **settings)
+            times = time_steps(run, backbone, 12, 12 + count)
             row[f"{stage}_seconds"] = times.per_concept
             row[f"{stage}_mean_seconds"] = times.mean_per_concept
             row[f"{stage}_steps_timed"] = len(times.seconds)

@@ -73,9 +73,9 @@ def main() -> None:
             for stage in ("inversion", "tuning"):
                 out = Path(place) / f"{stage} {count}"
                 updates = warm_up + timed + 1
-                run = training_run(folders[:count], out, stage, updates, **settings)
+                run = training_run(folders[:count], out, stage, **settings)
                 begun = time.perf_counter()
-                seconds[stage] = time_steps(run, backbone, warm_up).per_concept
+                seconds[stage] = time_steps(run, backbone, warm_up, updates).per_concept
                 print(
                     f"{count} concepts, {stage}: {1e3 * seconds[stage]:.1f} ms a sample-step "
                     f"({time.perf_counter() - begun:.0f} s in all)",

@@ -78,9 +78,9 @@ def main() -> None:
             some = folders[:count]
             for stage in ("inversion", "tuning"):
                 out = Path(place) / f"{stage}{count}"
-                run = training_run(some, out, stage, WARM_UP + arguments.steps, **settings)
+                run = training_run(some, out, stage, **settings)
                 with StackProfile(PARTS) as profile:
-                    times = time_steps(run, backbone, WARM_UP)
+                    times = time_steps(run, backbone, WARM_UP, WARM_UP + arguments.steps)
                 row = {
                     "stage": stage,
                     "concepts": count,

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,8 +34,12 @@ def concept_folders(data: Path, first: str = "cat") -> list[Path]:
     return [data / first, *(p for p in folders if p.name != first)]
 
 
+RUN_STEPS = 300
+"""Of a run whose first steps are timed: what is done ten times a run has a real run's share."""
+
+
 def training_run(
-    folders: Sequence[Path], out: Path, stage: StageName, count: int, **settings: Any
+    folders: Sequence[Path], out: Path, stage: StageName, count: int = RUN_STEPS, **settings: Any
 ) -> Run:
     """A run of `count` steps of one stage, one concept a folder, batch 1.
 
@@ -78,12 +82,12 @@ class StepTimes:
         return sum(self.seconds) / sum(self.concepts)
 
 
-def time_steps(run: Run, backbone: Backbone, warm_up: int) -> StepTimes:
-    """Train a run; times after the first `warm_up` updates.
+def time_steps(run: Run, backbone: Backbone, warm_up: int, count: int) -> StepTimes:
+    """Train the first `count` updates of a run; times after the first `warm_up` of them.
 
     Everything counts that happens between two updates: drawing, logging, measuring drift.
     """
-    return _times(list(_updates(steps(run, backbone))), warm_up)
+    return _times(list(islice(_updates(steps(run, backbone)), count)), warm_up)
 
 
 def _updates(records: Iterable[StepRecord]) -> Iterator[tuple[float, int]]:
