@@ -94,7 +94,7 @@ class RunFolder:
         """Everything that is written stays in the folder, and nothing in it can block."""
         home = self.path.resolve()
         owned = [self.path, self.checkpoints, *(self.path / c.name for c in self.run.concepts)]
-        owned += [folder / "samples" for folder in owned]
+        owned += [folder / name for folder in owned for name in ("samples", "front")]
         for path in (path for folder in owned for path in sorted(folder.glob("*"))):
             try:
                 target = path.resolve()
