@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 from textreg.backbone import load
+from textreg.environment import environment
 from textreg.front import LOOKS
 from textreg.front_watch import SAMPLES, FixedDraws
-from textreg.run_folder import environment
 from textreg.settings import build_run
 from textreg.trainer import trainings
 from textreg.training import DRIFT_EVERY, Training

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 def provenance() -> dict[str, Any]:
     """Hardware, versions, commit and load; no name of a machine or a person."""
-    from textreg.run_folder import environment
+    from textreg.environment import environment
 
     return {
         "hardware": processor(),

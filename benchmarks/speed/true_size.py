@@ -250,7 +250,7 @@ def main() -> None:
         return
     if (settings.work / "run").exists():
         raise SystemExit(f"{settings.work / 'run'} is there from another time: delete it first")
-    from textreg.run_folder import environment
+    from textreg.environment import environment
 
     report: dict[str, Any] = {
         "hardware": settings.hardware,

@@ -13,8 +13,9 @@ from typing import Any
 
 from textreg.dependencies import check_versions
 from textreg.errors import GroupEnded, QuarantineError, UserError, of_system
-from textreg.parser import RUN_FLAGS, parser
+from textreg.parser import parser
 from textreg.ranks import Ranks, of_torchrun
+from textreg.run_flags import RUN_FLAGS
 
 
 def train(arguments: argparse.Namespace) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from textreg.config import Run
+from textreg.config import Concept, Run
 from textreg.errors import UserError
+from textreg.randomness import Draws
 from textreg.ranks import Ranks
 
 
@@ -38,6 +39,16 @@ def micro_batches(run: Run, ranks: Ranks) -> list[list[tuple[int, int]]]:
     own = pairs[ranks.rank * share : (ranks.rank + 1) * share]
     each = math.gcd(size, share)
     return [own[start : start + each] for start in range(0, share, each)]
+
+
+def step_draws(
+    run: Run, concepts: Sequence[Concept], stage: str, step: int, pairs: Sequence[tuple[int, int]]
+) -> list[list[Draws]]:
+    """The random numbers of these samples of a step, as (micro-batch, sample), of each concept."""
+    return [
+        [Draws(run.seed, concept.name, stage, step, micro, sample) for micro, sample in pairs]
+        for concept in concepts
+    ]
 
 
 @torch.no_grad()

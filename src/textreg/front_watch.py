@@ -21,6 +21,7 @@ from textreg.batch import Batch, losses, noisy_batch
 from textreg.checkpoint import refuse_unfit
 from textreg.errors import UserError
 from textreg.front import BEST, Look, best_of, look_steps, still_open, whole, write_front
+from textreg.learned import adapter_of
 from textreg.randomness import Draws
 from textreg.run_folder import RunFolder
 from textreg.stages import Stage
@@ -136,7 +137,7 @@ class FrontWatch:
         kept = {f"{look.step:07}" for look in still_open(looks)}
         here = f"{training.step:07}"
         if here in kept:
-            training.adapters()[training.places.index(place)].save(states / here)
+            adapter_of(training, training.places.index(place)).save(states / here)
         for old in sorted(states.glob("*")):
             if old.name not in kept:
                 _delete(old)

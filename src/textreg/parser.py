@@ -5,62 +5,12 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
 
 import textreg.priors as priors
-from textreg.config import Placement
-from textreg.flags import NearestParser, count_or_auto, number, seed_number, whole_number
+from textreg.flags import NearestParser, number, seed_number, whole_number
+from textreg.run_flags import RUN_FLAGS
 from textreg.track import TRACKERS
-from textreg.training_flags import TRAINING_FLAGS, add_sample_flags
-
-RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "--base": ("base", {"metavar": "NAME|DIR|HUB_ID", "help": "base model; toyland is embedded"}),
-    "--prior": (
-        "prior",
-        {"metavar": "NAME[+NAME]", "help": "how the model is held; the names are below"},
-    ),
-    "--inversion-steps": (
-        "inversion.steps",
-        {"type": whole_number, "metavar": "N", "help": "steps of stage 1"},
-    ),
-    "--tuning-steps": (
-        "tuning.steps",
-        {"type": whole_number, "metavar": "N", "help": "steps of stage 2"},
-    ),
-    "--vectors": (
-        "inversion.vectors",
-        {"type": whole_number, "metavar": "N", "help": "word vectors of the new word (default 1)"},
-    ),
-    "--rank": ("tuning.rank", {"type": whole_number, "metavar": "R", "help": "rank of the edit"}),
-    "--placement": (
-        "tuning.placement",
-        {
-            "choices": get_args(Placement),
-            "help": "what stage 2 edits (default cross-kv; the others without textreg's terms)",
-        },
-    ),
-    "--resolution": (
-        "images.resolution",
-        {"type": whole_number, "metavar": "PX", "help": "training side"},
-    ),
-    "--batch-concepts": (
-        "batch_concepts",
-        {
-            "type": count_or_auto,
-            "metavar": "auto|N",
-            "help": "concepts in one batch, the others in waves; auto: what fits",
-        },
-    ),
-    "--seed": ("seed", {"type": seed_number, "metavar": "S", "help": "decides every draw"}),
-    "--device": ("device", {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1"}),
-    "--dtype": (
-        "dtype",
-        {
-            "choices": ["auto", "fp32", "bf16", "fp16", "fp64"],
-            "help": "precision of the frozen denoiser",
-        },
-    ),
-} | TRAINING_FLAGS
+from textreg.training_flags import add_sample_flags
 
 
 def parser() -> NearestParser:

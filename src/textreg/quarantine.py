@@ -78,7 +78,7 @@ def undo(which: Tensor, tensors: Sequence[Tensor], before: Sequence[Tensor]) -> 
         now.copy_(torch.where(which.reshape(-1, *[1] * (now.ndim - 1)), then, now))
 
 
-def step_in_words(run: Run, concept: Concept, at: int, timesteps: int) -> str:
+def _step_in_words(run: Run, concept: Concept, at: int, timesteps: int) -> str:
     """A global step in words, with its timesteps, which are drawn again; of so many."""
     first, settings = run.inversion.steps, run.optimizer
     stage, step = ("inversion", at) if at <= first else ("tuning", at - first)
@@ -90,7 +90,7 @@ def step_in_words(run: Run, concept: Concept, at: int, timesteps: int) -> str:
     return f"{stage} step {step}, timestep {', '.join(map(str, drawn))}"
 
 
-def line(concept: str, what: int, where: str, strikes: int) -> str:
+def _line(concept: str, what: int, where: str, strikes: int) -> str:
     """One sentence for the user about a concept's strike."""
     outcome = (
         "its learning rate is halved from here on"
@@ -102,6 +102,20 @@ def line(concept: str, what: int, where: str, strikes: int) -> str:
         f"{concept}: the {_WHAT[what]} is not finite at {where}, so the step was not taken: "
         f"{outcome}"
     )
+
+
+def fault_line(run: Run, concept: Concept, at: int, what: int, strikes: int, timesteps: int) -> str:
+    """A concept's last strike in words.
+
+    Args:
+        run: the run.
+        concept: whose strike.
+        at: its global step, from 1.
+        what: what was not finite, as `Quarantine.last` has it.
+        strikes: how many it has.
+        timesteps: how many the base has; the step's are drawn again.
+    """
+    return _line(concept.name, what, _step_in_words(run, concept, at, timesteps), strikes)
 
 
 def ended(strikes: int) -> bool:

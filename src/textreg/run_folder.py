@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
 import sys
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -16,6 +13,7 @@ import yaml
 
 from textreg.checkpoint import publish, refusal
 from textreg.config import Run, plain, without_later
+from textreg.environment import environment
 from textreg.errors import UserError
 from textreg.file_kinds import shown
 from textreg.regular_file import read_regular
@@ -32,7 +30,6 @@ _BEFORE_THE_CLAIM = (
 FORMAT = 1
 """Of the folder: run.yaml, checkpoints/, metrics.jsonl. Another number: what an older version began
 cannot be gone on with exactly. Records without one are of format 1."""
-_PACKAGES = ("textreg", "torch", "diffusers", "transformers", "safetensors", "numpy", "Pillow")
 
 
 class RunFolder:
@@ -97,7 +94,7 @@ class RunFolder:
         """Everything that is written stays in the folder, and nothing in it can block."""
         home = self.path.resolve()
         owned = [self.path, self.checkpoints, *(self.path / c.name for c in self.run.concepts)]
-        owned += [folder / "samples" for folder in owned]
+        owned += [folder / name for folder in owned for name in ("samples", "front")]
         for path in (path for folder in owned for path in sorted(folder.glob("*"))):
             try:
                 target = path.resolve()
@@ -275,21 +272,6 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{FORMAT}: take the version that began this run, or choose another --out"
         )
     return record
-
-
-def environment() -> dict[str, Any]:
-    """Versions and hardware, without names of machines or people."""
-    import torch
-
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    return {
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-    }
 
 
 def _identity_keys(run: Run) -> set[str]:

@@ -19,20 +19,14 @@ from textreg.concept_optimizer import concept_optimizer, paced
 from textreg.concept_rows import whole
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
-from textreg.data_parallel import average, micro_batches
+from textreg.data_parallel import average, micro_batches, step_draws
 from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.latents import latents_of
+from textreg.learned import adapter_of
 from textreg.memory_limit import MemoryLimit
 from textreg.priors import Penalty, prior_of
-from textreg.quarantine import (
-    Quarantine,
-    ended,
-    line,
-    step_in_words,
-    weights_are_finite,
-)
-from textreg.randomness import Draws
+from textreg.quarantine import Quarantine, ended, fault_line, weights_are_finite
 from textreg.ranks import ALONE, Ranks
 from textreg.stages import InversionStage, Stage, TuningStage, learning_rate
 from textreg.step_record import StepRecord
@@ -173,13 +167,8 @@ class Training:
         """Gradients of one of this rank's micro-batches, or of a part; each term, [concepts]."""
         run, backbone, own = self.run, self.backbone, self._micro_batches[number]
         size = len(own) // parts
-        draws = [
-            [
-                Draws(run.seed, concept.name, self.stage.name, self.step, micro, sample)
-                for micro, sample in own[part * size : (part + 1) * size]
-            ]
-            for concept in self.active
-        ]
+        pairs = own[part * size : (part + 1) * size]
+        draws = step_draws(run, self.active, self.stage.name, self.step, pairs)
         instance = noisy_batch(
             self.latents,
             draws,
@@ -212,10 +201,8 @@ class Training:
         shifts = [None] * len(self.texts)
         # Where more than text's keys and values is edited, their shift is not the drift.
         watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
-        if watch and self.edits.attention is None:
-            edit = self.saved_edits().text
-            if edit is not None:
-                shifts = self.text_shift.measure(edit)
+        if watch and self.edits.attention is None and (edit := self.saved_edits().text):
+            shifts = self.text_shift.measure(edit)
         columns = [*(value.double() for value in terms.values()), *self._quarantine_columns()]
         *values, strikes, steps, whats = torch.stack(columns).tolist()
         active = [not ended(before) for before in self._strikes]
@@ -251,14 +238,12 @@ class Training:
     def _fault(self, n: int) -> str:
         """A concept's last strike in words; its timesteps are drawn again from the step."""
         (at, what), concept = self._faults[n], self.active[n]
-        where = step_in_words(self.run, concept, at, len(self.backbone.alphas_cumprod))
-        return line(concept.name, what, where, self._strikes[n])
+        timesteps = len(self.backbone.alphas_cumprod)
+        return fault_line(self.run, concept, at, what, self._strikes[n], timesteps)
 
     def quarantined(self) -> dict[str, str]:
         """What happened to each concept that is in quarantine, by name."""
-        here = {
-            place: self._fault(n) for n, place in enumerate(self.places) if ended(self._strikes[n])
-        }
+        here = {p: self._fault(n) for n, p in enumerate(self.places) if ended(self._strikes[n])}
         return {self.concepts[n].name: line for n, line in sorted((self._lines | here).items())}
 
     def saved_edits(self) -> Edits:
@@ -268,25 +253,7 @@ class Training:
 
     def adapters(self) -> list[Adapter]:
         """Each concept of `active` as it stands now."""
-        edits = self.saved_edits()
-        return [
-            Adapter(
-                identifier=concept.identifier,
-                noun=concept.noun,
-                learnable_property=concept.learnable_property,
-                vector=self.inversion.vectors[n].detach().cpu().clone(),
-                num_vectors=self.run.inversion.vectors,
-                factors={
-                    name: (down.cpu().clone(), up.cpu().clone())
-                    for name, (down, up) in edits.factors(n, self.projections.names).items()
-                },
-                alpha=float(self.run.tuning.rank),
-                second_width=self.backbone.second_width,
-                edited_tokens=self.prior.edited_tokens,
-                digest=self.run.digest,
-            )
-            for n, concept in enumerate(self.active)
-        ]
+        return [adapter_of(self, n) for n in range(len(self.active))]
 
     def state(self) -> dict[str, Tensor]:
         """Everything that training changes, as named tensors; the first dimension is `concepts`."""

@@ -20,6 +20,7 @@ from textreg.compare.page import MADE_BY, write_comparison
 from textreg.compare.summary import curves, summarise
 from textreg.compare.variants import Variant
 from textreg.config import Run
+from textreg.environment import environment
 from textreg.errors import UserError
 from textreg.evaluate.evaluation import Options, measure, sampling_of
 from textreg.evaluate.features import Extractor, refuse_unfit
@@ -28,7 +29,6 @@ from textreg.evaluate.questions import Questions, questions_for
 from textreg.evaluate.report import ConceptPage, refuse_foreign
 from textreg.evaluate.score import too_few
 from textreg.evaluate.subjects import subjects_of
-from textreg.run_folder import environment
 
 Equal = Literal["steps", "time", "both"]
 NUM_IMAGES, EPSILON_PROMPTS = 16, 8

@@ -18,8 +18,8 @@ from textreg.checkpoint import publish
 from textreg.config import Run
 from textreg.demo.measures import EDITS, Shown
 from textreg.demo.preview import LABELS, preview
+from textreg.environment import environment
 from textreg.evaluate.features import square
-from textreg.run_folder import environment
 
 _COLOURS = {"none": "#c2410c", "textreg": "#0f766e"}
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from textreg.checkpoint import publish
 from textreg.concept import read_picture
+from textreg.environment import environment
 from textreg.errors import UserError
 from textreg.evaluate.curves import draw_curves
 from textreg.evaluate.features import square
@@ -26,7 +27,6 @@ from textreg.evaluate.shots import Drawn, ModelName, PoolName, Shot
 from textreg.evaluate.store import digest
 from textreg.evaluate.subjects import Subject
 from textreg.evaluate.verdict import answers, tone, verdict
-from textreg.run_folder import environment
 
 MADE_BY = "textreg evaluate"
 _SHOWN, _SIDE = 8, 256
