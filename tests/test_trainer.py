@@ -188,7 +188,7 @@ def test_accumulated_micro_batches_are_one_large_batch(
         *rest, micro, sample = key
         return Draws(*rest, 0, 2 * micro + sample)
 
-    monkeypatch.setattr("textreg.training.Draws", counted_on)
+    monkeypatch.setattr("textreg.data_parallel.Draws", counted_on)
     here = train(small, backbone64).adapters()[0]
     close = {"rtol": 0, "atol": 1e-9}
     torch.testing.assert_close(here.vector, there.vector, **close)
