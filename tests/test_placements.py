@@ -32,7 +32,7 @@ from textreg.priors import prior_of
 from textreg.run_folder import read_record
 from textreg.sampling import PictureModel, sample, scheduler_of
 from textreg.wave_size import _bytes_kept
-from tiny_run import results, tiny_run, train, train_some
+from tiny_run import assert_same_edit, results, tiny_run, train, train_some
 
 # diffusers 0.42 and numpy 2 (2026-11); its Euler schedulers read a tensor as an array.
 pytestmark = pytest.mark.filterwarnings(
@@ -192,10 +192,8 @@ def test_concepts_in_one_batch_are_each_alone(
         (alone,) = train(single, backbone64).adapters()
         every = [*backbone64.projections.names, *backbone64.projections.elsewhere]
         assert list(alone.factors) == placed(every, placement)
-        for name, (down, up) in alone.factors.items():
-            torch.testing.assert_close(together[n].factors[name][0], down, rtol=0, atol=1e-10)
-            torch.testing.assert_close(together[n].factors[name][1], up, rtol=0, atol=1e-10)
-            assert up.abs().max() > 1e-4
+        assert_same_edit(together[n], alone, atol=1e-10)
+        assert all(up.abs().max() > 1e-4 for _, up in alone.factors.values())
 
 
 @pytest.mark.parametrize("placement", ["self", "full"])

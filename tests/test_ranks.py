@@ -1,7 +1,6 @@
 """Several processes train one run as one process does; here they are threads."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from rank_threads import on_ranks
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
-from textreg.config import Concept, Images, Inversion, Optimizer, Run, Tuning
+from textreg.config import Images, Inversion, Optimizer, Run, Tuning
 from textreg.errors import GroupEnded, QuarantineError, UserError
 from textreg.learning import learn
 from textreg.rank_metrics import deal
@@ -23,7 +22,7 @@ from textreg.run_folder import RunFolder
 from textreg.trainer import check_pictures, trainings
 from textreg.training import Training
 from textreg.waves import waves_of
-from tiny_run import results, tiny_run
+from tiny_run import assert_same_edit, copied_concepts, results, tiny_run
 
 NAMES = ("cat", "dog", "cow", "hen")
 MakeRun = Callable[..., Run]
@@ -31,12 +30,7 @@ MakeRun = Callable[..., Run]
 
 @pytest.fixture
 def make_run(tiny_base: Path, cat_pictures: Path, tmp_path: Path) -> MakeRun:
-    for name in NAMES:
-        shutil.copytree(cat_pictures, tmp_path / "data" / name)
-    concepts = tuple(
-        Concept(images=tmp_path / "data" / name, noun="cat", identifier=f"<krk{n}>")
-        for n, name in enumerate(NAMES)
-    )
+    concepts = copied_concepts(cat_pictures, tmp_path / "data", *NAMES)
 
     def make(name: str, count: int = 4, **changes: Any) -> Run:
         settings: dict[str, Any] = {
@@ -69,9 +63,7 @@ def stop_after(count: int, run: Run, backbone: Backbone, ranks: Ranks) -> list[s
 def close(here: Path, there: Path, tolerance: float) -> None:
     found, wanted = Adapter.load(here), Adapter.load(there)
     torch.testing.assert_close(found.vector, wanted.vector, rtol=0, atol=tolerance)
-    for name, factors in wanted.factors.items():
-        for factor, other in zip(factors, found.factors[name], strict=True):
-            torch.testing.assert_close(other, factor, rtol=0, atol=tolerance)
+    assert_same_edit(found, wanted, atol=tolerance)
 
 
 def test_two_ranks_leave_the_bytes_of_one_process(backbone: Backbone, make_run: MakeRun) -> None:

@@ -15,7 +15,7 @@ from textreg.adapter import Adapter
 from textreg.backbone import Backbone
 from textreg.errors import UserError
 from textreg.sampling import PictureModel, Sampler, sample, scheduler_of
-from tiny_run import tiny_run, train
+from tiny_run import loud_edit, tiny_run, train
 
 # diffusers 0.42 and numpy 2 (2026-11); its Euler schedulers read a tensor as an array.
 pytestmark = pytest.mark.filterwarnings(
@@ -46,8 +46,7 @@ def trained(
     out = tmp_path_factory.mktemp("trained") / "run"
     train(tiny_run(tiny_base, out, cat_pictures), backbone)
     adapter = Adapter.load(out)
-    factors = {name: (down, 3000 * up) for name, (down, up) in adapter.factors.items()}
-    replace(adapter, factors=factors, vector=20 * adapter.vector).save(out)
+    replace(adapter, factors=loud_edit(adapter), vector=20 * adapter.vector).save(out)
     return out
 
 

@@ -18,7 +18,7 @@ from textreg.latents import Latents
 from textreg.randomness import Draws
 from textreg.trainer import check_pictures, steps, trainings
 from textreg.training import Training
-from tiny_run import hashes, tiny_run, train
+from tiny_run import assert_same_edit, hashes, tiny_run, train
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
 
@@ -133,12 +133,9 @@ def test_concepts_in_one_batch_are_each_alone(
             if here.drift or there.drift:
                 assert here.drift == pytest.approx(there.drift, rel=1e-7)
         adapter = taken[-1][0].adapters()[0]
-        close = {"rtol": 0, "atol": 1e-10}
-        torch.testing.assert_close(adapters[n].vector, adapter.vector, **close)
-        for name, (down, up) in adapter.factors.items():
-            torch.testing.assert_close(adapters[n].factors[name][0], down, **close)
-            torch.testing.assert_close(adapters[n].factors[name][1], up, **close)
-            assert up.abs().max() > 1e-4
+        torch.testing.assert_close(adapters[n].vector, adapter.vector, rtol=0, atol=1e-10)
+        assert_same_edit(adapters[n], adapter, atol=1e-10)
+        assert all(up.abs().max() > 1e-4 for _, up in adapter.factors.values())
     assert not torch.allclose(adapters[0].vector, adapters[1].vector)
 
 
@@ -190,12 +187,9 @@ def test_accumulated_micro_batches_are_one_large_batch(
 
     monkeypatch.setattr("textreg.data_parallel.Draws", counted_on)
     here = train(small, backbone64).adapters()[0]
-    close = {"rtol": 0, "atol": 1e-9}
-    torch.testing.assert_close(here.vector, there.vector, **close)
-    for name, factors in there.factors.items():
-        for factor, other in zip(factors, here.factors[name], strict=True):
-            torch.testing.assert_close(other, factor, **close)
-        assert factors[1].abs().max() > 1e-4
+    torch.testing.assert_close(here.vector, there.vector, rtol=0, atol=1e-9)
+    assert_same_edit(here, there, atol=1e-9)
+    assert all(up.abs().max() > 1e-4 for _, up in there.factors.values())
 
 
 def test_total_is_the_weighted_sum_of_the_terms(

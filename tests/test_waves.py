@@ -1,7 +1,6 @@
 """Waves: more concepts than one batch holds, each as if it were alone."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from textreg.errors import QuarantineError, UserError
 from textreg.trainer import check_pictures, trainings
 from textreg.training import Training
 from textreg.waves import waves_of
-from tiny_run import results, tiny_run, train_some
+from tiny_run import copied_concepts, results, tiny_run, train_some
 
 NAMES = ("cat", "dog", "cow", "hen", "fox")
 MakeRun = Callable[..., Run]
@@ -25,12 +24,7 @@ MakeRun = Callable[..., Run]
 
 @pytest.fixture
 def make_run(tiny_base: Path, cat_pictures: Path, tmp_path: Path) -> MakeRun:
-    for name in NAMES:
-        shutil.copytree(cat_pictures, tmp_path / "data" / name)
-    concepts = tuple(
-        Concept(images=tmp_path / "data" / name, noun="cat", identifier=f"<krk{n}>")
-        for n, name in enumerate(NAMES)
-    )
+    concepts = copied_concepts(cat_pictures, tmp_path / "data", *NAMES)
 
     def make(name: str, batch: Any, **changes: Any) -> Run:
         return tiny_run(

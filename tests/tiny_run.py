@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from textreg.adapter import Adapter
 from textreg.backbone import Backbone
 from textreg.config import Concept, Images, Inversion, Run, Tuning
 from textreg.trainer import trainings
@@ -41,6 +44,29 @@ def train_some(run: Run, backbone: Backbone, count: int) -> None:
     for _ in range(count):
         next(going)
     going.close()  # type: ignore[attr-defined]
+
+
+def assert_same_edit(found: Adapter, wanted: Adapter, *, atol: float, rtol: float = 0) -> None:
+    """A and B of every projection, to these tolerances."""
+    assert found.factors.keys() == wanted.factors.keys()
+    for name, pair in wanted.factors.items():
+        for ours, theirs in zip(found.factors[name], pair, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=rtol, atol=atol)
+
+
+def loud_edit(adapter: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
+    """Its factors, made so large that they decide a picture."""
+    return {name: (down, 3000 * up) for name, (down, up) in adapter.factors.items()}
+
+
+def copied_concepts(pictures: Path, folder: Path, *names: str) -> tuple[Concept, ...]:
+    """Concepts of these names, each with a copy of the same pictures and an identifier."""
+    for name in names:
+        shutil.copytree(pictures, folder / name)
+    return tuple(
+        Concept(images=folder / name, noun="cat", identifier=f"<krk{n}>")
+        for n, name in enumerate(names)
+    )
 
 
 def hashes(*modules: nn.Module) -> list[dict[str, str]]:

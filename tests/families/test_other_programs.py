@@ -22,6 +22,7 @@ from textreg.adapter.export import export
 from textreg.config import Inversion
 from textreg.learning import learn
 from textreg.sampling import PictureModel, sample, scheduler_of
+from tiny_run import loud_edit
 
 # diffusers 0.42 and numpy 2 (2026-11); its Euler schedulers read a tensor as an array.
 pytestmark = pytest.mark.filterwarnings(
@@ -46,8 +47,7 @@ def trained(
         backbone=in_float32(family),
     )
     adapter = Adapter.load(out)
-    factors = {name: (down, 3000 * up) for name, (down, up) in adapter.factors.items()}
-    replace(adapter, factors=factors, vector=20 * adapter.vector).save(out)
+    replace(adapter, factors=loud_edit(adapter), vector=20 * adapter.vector).save(out)
     return out
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import textreg.priors
 from prior_setup import draws, set_up
@@ -20,7 +19,7 @@ from textreg.errors import UserError
 from textreg.priors import names, prior_of, split
 from textreg.prompts import class_prompts
 from textreg.trainer import trainings
-from tiny_run import results, tiny_run, train, train_some
+from tiny_run import assert_same_edit, results, tiny_run, train, train_some
 
 ROOT = Path(__file__).parents[2]
 FEW = ClassImages(count=2, steps=1)
@@ -103,9 +102,7 @@ def test_concepts_in_one_batch_are_each_alone(
         for (_, together), (_, (own,)) in zip(taken, alone, strict=True):
             assert together[n].losses == pytest.approx(own.losses, rel=1e-8)
         here, there = taken[-1][0].adapters()[n], alone[-1][0].adapters()[0]
-        for name, pair in there.factors.items():
-            for ours, theirs in zip(here.factors[name], pair, strict=True):
-                torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+        assert_same_edit(here, there, atol=1e-10)
 
 
 def test_a_combination_has_the_terms_of_its_parts(
