@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from textreg.concept_rows import along
+
 
 class Averages:
     """Exponential moving averages of stacked parameters; the first dimension is the concept.
@@ -32,11 +34,8 @@ class Averages:
         """
         share = 1 - ((1 + self._steps) / (10 + self._steps)).clamp(max=self._decay)
         for name, average in self.values.items():
-            wide = (-1, *[1] * (average.ndim - 1))
-            moved = average + share.to(average.dtype).reshape(wide) * (
-                self._parameters[name] - average
-            )
-            average.copy_(torch.where(holds.reshape(wide), moved, average))
+            step = along(share.to(average.dtype), average) * (self._parameters[name] - average)
+            average.copy_(torch.where(along(holds, average), average + step, average))
         self._steps += holds
 
     def state(self) -> dict[str, Tensor]:

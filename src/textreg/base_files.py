@@ -99,7 +99,7 @@ class BaseFiles:
             return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         merges = clip_merges()
         options: dict[str, Any] = read_json(folder / "tokenizer_config.json")
-        options["merges"] = merges
+        options["merges"] = list(merges)
         del options["tokenizer_class"]
         return CLIPTokenizer(vocab=vocabulary(merges), **options)
 

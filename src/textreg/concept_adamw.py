@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from textreg.concept_rows import along
 from textreg.config import Optimizer
 from textreg.quarantine import undo
 
@@ -52,7 +53,7 @@ class ConceptAdamW(torch.optim.Optimizer):
             state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
 
             def wide(values: Tensor, p: Tensor = p) -> Tensor:
-                return values.to(p.dtype).reshape(-1, *[1] * (p.ndim - 1))
+                return along(values.to(p.dtype), p)
 
             size = rate / (1 - beta1 ** state["step"])
             root = (1 - beta2 ** state["step"]).sqrt()
@@ -113,4 +114,4 @@ def clip(parameters: Iterable[nn.Parameter], norms: Tensor, most: float) -> None
     factor = (most / (norms + 1e-6)).clamp(max=1)
     for p in parameters:
         if p.grad is not None:
-            p.grad.mul_(factor.reshape(-1, *[1] * (p.ndim - 1)))
+            p.grad.mul_(along(factor, p))

@@ -7,6 +7,11 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 
+def along(values: Tensor, like: Tensor) -> Tensor:
+    """A number a concept, [N], as [N, 1, ...], to multiply `like` or to choose concepts of it."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
 def whole(
     rows: Mapping[str, Tensor], places: Sequence[int], left: Mapping[int, Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:

@@ -51,6 +51,11 @@ class Edits:
             attention = attention.to(projections.weight.device, projections.weight.dtype)
         return cls(text=text, attention=attention)
 
+    @property
+    def drifting(self) -> LowRankEdit | None:
+        """The text's edit if nothing else is edited: only then is its text shift the drift."""
+        return self.text if self.attention is None else None
+
     def put_in(self, projections: TextProjections) -> TextProjections:
         """The base's projections with these edits."""
         return projections.with_edit(self.text, self.attention)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from textreg.batch import Batch, losses, noisy_batch
 from textreg.checkpoint import refuse_unfit
+from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.front import BEST, Look, best_of, look_steps, still_open, whole, write_front
 from textreg.learned import adapter_of
@@ -85,9 +86,7 @@ class FrontWatch:
 
     def __init__(self, training: Training, place: RunFolder):
         self._training, self._place = training, place
-        # Where more than text's keys and values is edited, their shift is not the drift.
-        seen = training.edits.text is not None and training.edits.attention is None
-        self._steps = look_steps(training.run.tuning.steps) if seen else []
+        self._steps = look_steps(training.run.tuning.steps) if training.edits.drifting else []
         shape = (len(training.concepts), len(self._steps), 2)
         self._seen = torch.full(shape, math.nan, dtype=torch.float64)
         self._draws = FixedDraws()
@@ -109,14 +108,16 @@ class FrontWatch:
             return records
         column = self._steps.index(training.step)
         seen = self._draws.measure(training)
-        edit = training.saved_edits().text
-        if edit is None:
+        edits = training.saved_edits()
+        if edits.drifting is None:
             return records
-        shifts = training.text_shift.measure(edit)
+        shifts = training.text_shift.measure(edits.drifting)
         for place, loss, shift in zip(training.places, seen, shifts, strict=True):
             drift = sum(shift.values()) / len(shift)
             self._seen[place, column] = torch.tensor([loss, drift], dtype=torch.float64)
-        fronts = {training.concepts[place].name: self._keep(place) for place in training.places}
+        fronts = {
+            training.concepts[place].name: self._keep(place, edits) for place in training.places
+        }
         return [replace(record, front=fronts.get(record.concept)) for record in records]
 
     def _looks(self, place: int) -> list[Look]:
@@ -128,7 +129,7 @@ class FrontWatch:
         ]
         return whole(seen)
 
-    def _keep(self, place: int) -> dict[str, float] | None:
+    def _keep(self, place: int, edits: Edits) -> dict[str, float] | None:
         """Save this state if it may be the best, drop what no longer may; returns the record's."""
         training, looks = self._training, self._looks(place)
         if not looks or looks[-1].step != training.step:
@@ -137,7 +138,7 @@ class FrontWatch:
         kept = {f"{look.step:07}" for look in still_open(looks)}
         here = f"{training.step:07}"
         if here in kept:
-            adapter_of(training, training.places.index(place)).save(states / here)
+            adapter_of(training, training.places.index(place), edits).save(states / here)
         for old in sorted(states.glob("*")):
             if old.name not in kept:
                 _delete(old)

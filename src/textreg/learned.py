@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from textreg.adapter import Adapter
 
 if TYPE_CHECKING:
+    from textreg.edits import Edits
     from textreg.training import Training
 
 
-def adapter_of(training: Training, n: int) -> Adapter:
-    """The concept at this place of `active` as it stands now."""
+def adapter_of(training: Training, n: int, edits: Edits) -> Adapter:
+    """The concept at this place of `active` as it stands now, with its part of these edits."""
     concept, run = training.active[n], training.run
-    factors = training.saved_edits().factors(n, training.projections.names)
+    factors = edits.factors(n, training.projections.names)
     return Adapter(
         identifier=concept.identifier,
         noun=concept.noun,

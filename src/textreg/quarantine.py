@@ -11,9 +11,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from textreg.concept_rows import along
 from textreg.config import Concept, Run
+from textreg.data_parallel import micro_batches, step_draws
 from textreg.errors import QuarantineError, UserError
-from textreg.randomness import Draws
+from textreg.ranks import ALONE
 
 _STRIKES = 2
 _WHAT = ("loss", "gradient", "updated weights")
@@ -75,18 +77,16 @@ def weights_are_finite(parameters: Iterable[Tensor]) -> Tensor:
 def undo(which: Tensor, tensors: Sequence[Tensor], before: Sequence[Tensor]) -> None:
     """Bring some concepts back to before the step; a choice, as 0 x NaN is NaN."""
     for now, then in zip(tensors, before, strict=True):
-        now.copy_(torch.where(which.reshape(-1, *[1] * (now.ndim - 1)), then, now))
+        now.copy_(torch.where(along(which, now), then, now))
 
 
 def _step_in_words(run: Run, concept: Concept, at: int, timesteps: int) -> str:
     """A global step in words, with its timesteps, which are drawn again; of so many."""
-    first, settings = run.inversion.steps, run.optimizer
+    first = run.inversion.steps
     stage, step = ("inversion", at) if at <= first else ("tuning", at - first)
-    drawn = [
-        Draws(run.seed, concept.name, stage, step - 1, micro, sample).index("timestep", timesteps)
-        for micro in range(settings.accumulation)
-        for sample in range(settings.batch_size)
-    ]
+    pairs = [pair for own in micro_batches(run, ALONE) for pair in own]
+    (draws,) = step_draws(run, [concept], stage, step - 1, pairs)
+    drawn = [d.index("timestep", timesteps) for d in draws]
     return f"{stage} step {step}, timestep {', '.join(map(str, drawn))}"
 
 

@@ -199,9 +199,8 @@ class Training:
     def _records(self, terms: dict[str, Tensor], rate: float, start: float) -> list[StepRecord]:
         """What the step did; here its results come to the host."""
         shifts = [None] * len(self.texts)
-        # Where more than text's keys and values is edited, their shift is not the drift.
         watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
-        if watch and self.edits.attention is None and (edit := self.saved_edits().text):
+        if watch and (edit := self.saved_edits().drifting):
             shifts = self.text_shift.measure(edit)
         columns = [*(value.double() for value in terms.values()), *self._quarantine_columns()]
         *values, strikes, steps, whats = torch.stack(columns).tolist()
@@ -253,7 +252,8 @@ class Training:
 
     def adapters(self) -> list[Adapter]:
         """Each concept of `active` as it stands now."""
-        return [adapter_of(self, n) for n in range(len(self.active))]
+        edits = self.saved_edits()
+        return [adapter_of(self, n, edits) for n in range(len(self.active))]
 
     def state(self) -> dict[str, Tensor]:
         """Everything that training changes, as named tensors; the first dimension is `concepts`."""

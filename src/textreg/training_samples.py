@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
@@ -19,6 +18,7 @@ from textreg.adapter.model_card import card_prompts
 from textreg.captions import TRIGGER
 from textreg.checkpoint import publish
 from textreg.config import Run
+from textreg.png_file import publish_png
 from textreg.run_folder import RunFolder
 from textreg.sampling import PictureModel, sample
 from textreg.training import Training
@@ -84,9 +84,8 @@ class TrainingSamples:
         seeds = range(len(prompts))
         drawn = sample(model, prompts, seeds=seeds, resolution=self._run.images.resolution)
         for number, picture in enumerate(drawn):
-            name, data = f"{number:02}.png", BytesIO()
-            picture.image.save(data, "PNG")
-            publish(folder / name, data.getvalue())
+            name = f"{number:02}.png"
+            publish_png(folder / name, picture.image)
             line = {"image": name, "prompt": picture.prompt, "seed": picture.seed}
             lines.append(json.dumps(line, ensure_ascii=False))
         publish(folder / _LIST, "".join(f"{line}\n" for line in lines).encode())

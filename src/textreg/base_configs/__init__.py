@@ -7,6 +7,7 @@ which all their tokenizers share, are those of OpenAI's CLIP (MIT licence, LICEN
 
 from __future__ import annotations
 
+import functools
 import gzip
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,11 @@ CONFIGS = Path(__file__).parent
 Merge = tuple[str, str]
 
 
-def clip_merges() -> list[Merge]:
+@functools.cache
+def clip_merges() -> tuple[Merge, ...]:
     """CLIP's byte-pair merges, in order."""
     text = gzip.decompress((CONFIGS / "clip_merges.txt.gz").read_bytes()).decode("utf-8")
-    return [(a, b) for a, b in (line.split() for line in text.splitlines())]
+    return tuple((a, b) for a, b in (line.split() for line in text.splitlines()))
 
 
 def vocabulary(merges: Sequence[Merge]) -> dict[str, int]:
