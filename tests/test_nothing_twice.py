@@ -1,0 +1,261 @@
+"""Nothing is computed twice, only what trains has a gradient, and a step waits for nothing.
+
+Which parameters train is in test_trainer.py; that kept views are encoded once, there as well.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from textreg.backbone import Backbone
+from textreg.config import Images, Inversion, Tuning
+from textreg.method.text_projections import TextProjections
+from textreg.randomness import Draws
+from textreg.sampling import PictureModel, sample
+from textreg.trainer import check_pictures
+from textreg.training import DRIFT_EVERY, Training
+from tiny_run import tiny_run, train
+
+STEPS = DRIFT_EVERY
+"""Of each stage, so that stage 2 measures drift once."""
+READ_BY_THE_HOST = {
+    *("item", "tolist", "numpy", "cpu", "nonzero", "__bool__", "__int__", "__float__"),
+    *("__index__", "__array__", "__contains__", "is_nonzero", "equal", "allclose", "unique"),
+}
+"""Of a tensor: what brings a number to the host, as Python calls it."""
+SIZED_BY_VALUES = {
+    *("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "nonzero_static", "masked_select"),
+    *("_unique2", "unique_dim", "unique_consecutive", "bincount", "histc", "repeat_interleave"),
+}
+"""Of ATen: what a device must finish before the host knows what comes next, whoever calls it."""
+
+
+class _NotRead(TorchFunctionMode):
+    """Fails where Python reads a tensor, unless `host` is drawing."""
+
+    def __init__(self, host: "_Host"):
+        super().__init__()
+        self._host = host
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if not self._host.draws:
+            assert name not in READ_BY_THE_HOST, f"{name} brings a tensor to the host"
+        return func(*args, **(kwargs or {}))
+
+
+class _NotAwaited(TorchDispatchMode):
+    """Fails where an operator's result depends on values: its size, or a number for the host."""
+
+    def __init__(self, host: "_Host"):
+        super().__init__()
+        self._host = host
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        if not self._host.draws:
+            assert name not in SIZED_BY_VALUES, f"{func} waits for the device"
+            if name in ("index", "index_put", "index_put_"):
+                masks = [i for i in args[1] if i is not None and i.dtype == torch.bool]
+                assert not masks, f"{func} by a mask waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+class _Host:
+    """Knows whether the host draws: those numbers were never on a device."""
+
+    draws = False
+
+    def drawing(self, draw: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any) -> Any:
+            self.draws = True
+            try:
+                return draw(*args)
+            finally:
+                self.draws = False
+
+        return watched
+
+
+@pytest.fixture
+def training(
+    backbone: Backbone, tiny_base: Path, cat_pictures: Path, dog_pictures: Path, tmp_path: Path
+) -> Training:
+    """Two concepts, one view a picture, before the first step."""
+    run = tiny_run(
+        tiny_base,
+        tmp_path,
+        cat_pictures,
+        dog_pictures,
+        images=Images(resolution=16, views=1),
+        inversion=Inversion(steps=STEPS),
+        tuning=Tuning(steps=STEPS, rank=2),
+    )
+    return Training(run, backbone, check_pictures(run))
+
+
+def encoder_of(backbone: Backbone) -> nn.Module:
+    return getattr(backbone.text_encoder, "text_model", backbone.text_encoder).encoder
+
+
+def calls_of(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows by one at each call."""
+    seen: list[None] = []
+    forward = module.forward
+
+    def watched(*args: Any, **options: Any) -> Any:
+        seen.append(None)
+        return forward(*args, **options)
+
+    monkeypatch.setattr(module, "forward", watched)
+    return seen
+
+
+def take(training: Training, steps: int) -> None:
+    for _ in range(steps):
+        assert training.advance()
+        training.take_step()
+
+
+def test_a_run_encodes_no_view_twice(
+    backbone: Backbone,
+    tiny_base: Path,
+    cat_pictures: Path,
+    dog_pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both stages, and the fixed draws of the best state, share the views."""
+    encoded: list[bytes] = []
+    encode = backbone.vae.encode
+
+    def watched(pictures: Tensor) -> Any:
+        encoded.append(pictures.numpy().tobytes())
+        return encode(pictures)
+
+    monkeypatch.setattr(backbone.vae, "encode", watched)
+    train(tiny_run(tiny_base, tmp_path, cat_pictures, dog_pictures), backbone)
+    assert encoded
+    assert len(set(encoded)) == len(encoded)
+
+
+def test_text_is_encoded_once_a_step_in_stage_one_and_never_in_stage_two(
+    training: Training, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two concepts share the one call; stage 2's own prompts are encoded as it begins."""
+    seen = calls_of(encoder_of(backbone), monkeypatch)
+    take(training, STEPS)
+    assert len(seen) == STEPS
+    assert training.advance()
+    assert training.stage_index == 1
+    seen.clear()
+    take(training, STEPS)  # with a measurement of drift
+    assert seen == []
+
+
+def test_a_step_projects_its_text_once_and_runs_the_denoiser_once(
+    training: Training, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    projected: list[None] = []
+    project = TextProjections.forward
+
+    def watched(*args: Any, **options: Any) -> Any:
+        projected.append(None)
+        return project(*args, **options)
+
+    monkeypatch.setattr(TextProjections, "forward", watched)
+    denoised = calls_of(backbone.denoiser, monkeypatch)
+    take(training, 2 * STEPS)
+    assert len(projected) == len(denoised) == 2 * STEPS
+
+
+def test_sampling_projects_text_once_a_batch_not_once_a_denoising_step(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = PictureModel(backbone)
+    projected = calls_of(model.projections, monkeypatch)
+    encoded = calls_of(encoder_of(backbone), monkeypatch)
+    denoised = calls_of(backbone.denoiser, monkeypatch)
+    pictures = sample(model, ["a cat"] * 4, seeds=range(4), steps=5, resolution=16, batch_size=2)
+    assert len(list(pictures)) == 4
+    assert len(denoised) == 10
+    assert (len(encoded), len(projected)) == (2, 2)
+
+
+def gradients_of(modules: Iterable[nn.Module]) -> list[Tensor]:
+    return [p.grad for module in modules for p in module.parameters() if p.grad is not None]
+
+
+def test_only_what_trains_has_a_gradient_and_a_state(
+    training: Training, backbone: Backbone
+) -> None:
+    """Vectors in stage 1, factors in stage 2; a moment of each, and one count a tensor."""
+    frozen = (backbone.text_encoder, backbone.vae, backbone.denoiser, backbone.projections)
+    for trained in ({"vectors"}, {"down", "up.16", "up.32"}):
+        assert training.advance()
+        training._gradients(1)
+        parameters = training.stage.parameters()
+        assert set(parameters) == trained
+        assert all(p.grad is not None for p in parameters.values())
+        assert gradients_of(frozen) == []
+        others = {"vectors": training.inversion.vectors} if training.stage_index else {}
+        assert all(p.grad is None for p in others.values())
+        state = training.optimizer.tensors()
+        assert {name.rsplit("/", 1)[0] for name in state} == trained
+        take(training, STEPS)
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> _Host:
+    host = _Host()
+    for name in ("index", "uniform"):
+        monkeypatch.setattr(Draws, name, host.drawing(getattr(Draws, name)))
+    return host
+
+
+@pytest.mark.parametrize("taken", [1, STEPS], ids=["stage one", "stage two"])
+def test_no_step_waits_for_the_device(
+    training: Training, host: _Host, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    """Of both stages: everything up to `_records`, where a step's numbers come at once.
+
+    A picture's view is looked at once, when it is encoded. Copies to the device are not looked at:
+    they wait for the host's memory, not for the device.
+    """
+    for latents in training.latents:
+        for picture in range(4):
+            latents._view(picture, 0)
+    take(training, taken)
+    assert training.advance()
+    assert training.stage_index == taken // STEPS
+    monkeypatch.setattr(training, "_records", lambda *_: [])
+    with _NotRead(host), _NotAwaited(host):
+        for _ in range(2):
+            training.take_step()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x.tolist(),
+        lambda x: bool(x.any()),
+        lambda x: x.nonzero(),
+        lambda x: x[x > 0],
+        lambda x: x.numpy(),
+        lambda x: torch.where(x > 0),
+    ],
+)
+def test_what_waits_is_seen(host: _Host, read: Callable[[Tensor], object]) -> None:
+    with pytest.raises(AssertionError), _NotRead(host), _NotAwaited(host):
+        read(torch.ones(3))
