@@ -232,6 +232,7 @@ def test_identity_is_what_decides_the_result() -> None:
         {"out": Path("elsewhere")},
         {"device": "cuda:1"},
         {"save_steps": 1},
+        {"speed": "compile"},
         {"card_pictures": 0},
         {"concepts": (Concept(images=Path("/other/place/cat"), noun="cat"),)},
     ):

@@ -284,7 +284,7 @@ def test_environment_names_no_machine(backbone: Backbone, make_run: MakeRun) -> 
     train_some(run, backbone, 1)
     environment = json.loads((run.out / "environment.json").read_text())
     made_with = {"python", "packages", "platform", "cores", "threads", "gpu"}
-    assert set(environment) == made_with | {"batch_concepts"}
+    assert set(environment) == made_with | {"batch_concepts", "speed"}
     assert {"textreg", "torch", "diffusers", "transformers"} <= set(environment["packages"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from textreg.config import Placement
+from textreg.config import Placement, Speed
 from textreg.flags import count_or_auto, seed_number, whole_number
 from textreg.training_flags import TRAINING_FLAGS
 
@@ -44,6 +44,13 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
             "type": count_or_auto,
             "metavar": "auto|N",
             "help": "concepts in one batch, the others in waves; auto: what fits",
+        },
+    ),
+    "--speed": (
+        "speed",
+        {
+            "choices": get_args(Speed),
+            "help": "how the denoiser runs: plainly, by torch.compile, or as CUDA graphs",
         },
     ),
     "--seed": ("seed", {"type": seed_number, "metavar": "S", "help": "decides every draw"}),

@@ -29,6 +29,7 @@ from textreg.rank_metrics import deal
 from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
 from textreg.settings import require_steps
+from textreg.speed import chosen_way, require_speed, with_way
 from textreg.step_record import StepRecord, metrics_line
 from textreg.training import Training
 from textreg.wave_size import wave_size
@@ -44,10 +45,8 @@ def check_pictures(run: Run) -> list[Folder]:
     require_steps(run)
     prior_of(run)
     require_optimizer(run)
-    folders = [
-        inspect_folder(concept.images, settings=run.images, masks=concept.masks)
-        for concept in run.concepts
-    ]
+    require_speed(run)
+    folders = [inspect_folder(c.images, settings=run.images, masks=c.masks) for c in run.concepts]
     for folder in folders:
         if folder.errors:
             first, *others = folder.errors
@@ -111,25 +110,27 @@ def trainings(
         backbone = backbone or load_base(run, ranks)
         if ranks.first:
             size = wave_size(run, place, backbone, ranks)
+            way = chosen_way(run, place, backbone, min(size, len(run.concepts)))
             waves = waves_of(place.checkpoints, len(run.concepts), size)
             left = [number for number, wave in enumerate(waves) if wave.lost is None]
             digest = base_digest(backbone.files.place)
             names = [[c.name for c in run.concepts[wave.first : wave.end]] for wave in waves]
             deal(place, names, _owners(names, left, ranks, together))
         else:
-            ends, left = ranks.plan()
+            ends, left, way = ranks.plan()
             waves = waves_between(place.checkpoints, ends)
             size, digest, names = 0, "", []
+        quick = with_way(backbone, way)
         lost = {k: v for w in waves if ranks.first for k, v in (w.lost or {}).items()}
         for number in left if together.size > 1 else left[ranks.rank :: ranks.size]:
             wave = waves[number]
             own = slice(wave.first, wave.end)
-            training = Training(run, backbone, folders[own], run.concepts[own], together)
+            training = Training(run, quick, folders[own], run.concepts[own], together)
             if ranks.first:
                 if not place.begun:
                     _refuse_later(run, backbone, folders, waves[number + 1 :])
-                place.claim(hashes, digest, {"batch_concepts": size})
-                ranks.plan([[wave.end for wave in waves], left])
+                place.claim(hashes, digest, {"batch_concepts": size, "speed": way})
+                ranks.plan([[wave.end for wave in waves], left, way])
             if len(waves) > 1 and together.first:
                 here = ", ".join(c.name for c in training.concepts)
                 print(f"textreg: wave {number + 1} of {len(waves)}: {here}", file=sys.stderr)
@@ -138,7 +139,7 @@ def trainings(
             lost |= _finish(training, place, front, wave if len(waves) > 1 else None)
             del training, front
         # If nothing was left to train, the cards still are.
-        ranks.plan([[wave.end for wave in waves], left])
+        ranks.plan([[wave.end for wave in waves], left, way])
         lost = {k: v for theirs in ranks.gather(lost) for k, v in theirs.items()}
         if ranks.first:
             deal(place, names)

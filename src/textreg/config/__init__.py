@@ -12,7 +12,7 @@ from textreg.config.priors import (
     TextReg,
     WeightDecay,
 )
-from textreg.config.run import Dtype, Run, plain
+from textreg.config.run import Dtype, Run, Speed, plain
 from textreg.config.stages import (
     Denoising,
     Inversion,
@@ -44,6 +44,7 @@ __all__ = [
     "Property",
     "Run",
     "Schedule",
+    "Speed",
     "TextReg",
     "Tuning",
     "WeightDecay",

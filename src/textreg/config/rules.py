@@ -61,6 +61,11 @@ def problems(run: Run) -> list[str]:
             f"--vectors is {run.inversion.vectors}; the most is {MOST_VECTORS}, as a prompt has 77 "
             "tokens and needs words around them"
         )
+    if run.speed in ("compile", "graph") and run.tuning.placement != "cross-kv":
+        found.append(
+            f"--speed {run.speed} knows no --placement {run.tuning.placement}, whose edit acts "
+            "inside the denoiser; use --speed auto"
+        )
     if not run.concepts:
         found.append("no concept: name a folder with pictures")
     if not 0 <= run.seed < 2**63:

@@ -21,6 +21,7 @@ from textreg.config.rules import problems
 from textreg.config.stages import Denoising, Inversion, Mask, Optimizer, Tuning
 
 Dtype = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+Speed = Literal["auto", "eager", "compile", "graph"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +55,8 @@ class Run:
     """Precision of the frozen denoiser; auto: bf16 on a GPU, fp32 on a CPU."""
     batch_concepts: int | Literal["auto"] = "auto"
     """Concepts in one batch; more train in waves, one after the other. auto: what fits."""
+    speed: Speed = "auto"
+    """How training runs the frozen denoiser; auto: what pays on this machine, by a short probe."""
     save_steps: int = 100
     """Steps between checkpoints."""
     card_pictures: int = 4
@@ -97,6 +100,7 @@ _NOT_IDENTITY = (
     "out",
     "device",
     "batch_concepts",
+    "speed",
     "save_steps",
     "card_pictures",
     "sample_every",

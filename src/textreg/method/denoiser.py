@@ -187,7 +187,9 @@ class Denoiser(nn.Module):
         Source: Podell et al. 2023, SDXL, section 2.2.
         """
         height, width = (side * self.pixels for side in x_t.shape[-2:])
-        sizes = pooled.new_tensor([height, width, 0, 0, height, width])
+        # Filled on the device: a CUDA graph may copy nothing from the host.
+        sides = (height, width, 0, 0, height, width)
+        sizes = torch.stack([pooled.new_full((), side) for side in sides])
         return {"text_embeds": pooled, "time_ids": sizes.expand(len(x_t), -1)}
 
 
