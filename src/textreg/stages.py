@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from textreg.adapter.diffusers_files import EMBEDDING_FILE
 from textreg.adapter.embedding_file import read_embedding
 from textreg.batch import Batch
 from textreg.concept_texts import ConceptTexts
@@ -216,8 +217,10 @@ def _first_vectors(run: Run, texts: ConceptTexts) -> Tensor:
     """Where a word starts, [vectors * width]: at one token's row, or at what a file holds."""
     tables, count = texts.backbone.word_tables, run.inversion.vectors
     if run.inversion.embedding is not None:
-        width = sum(table.shape[1] for table in tables)
-        return _saved_vectors(run.inversion.embedding, width, count)
+        width, path = sum(table.shape[1] for table in tables), run.inversion.embedding
+        if path.is_dir():
+            path = path / texts.concept.name / EMBEDDING_FILE
+        return _saved_vectors(path, width, count)
     return _first_row(run, texts, tables).repeat(count)
 
 

@@ -87,7 +87,7 @@ def _compare(
 
 
 def _place(out: Path, folder: Path) -> str:
-    return str(folder.relative_to(out / "cells"))
+    return str(folder.relative_to(out))
 
 
 def _print_tables(content: dict[str, Any], out: Path) -> None:

@@ -1,13 +1,17 @@
-"""Train what is left of a comparison's runs, and keep the concept at the steps of the curve."""
+"""Train what is left of a comparison's runs, and keep the concept at the steps of the curve.
+
+All concepts of a prior and seed train in one batch: the frozen model is gone through once a step.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from textreg.backbone import Backbone
 from textreg.class_pictures import draw
+from textreg.compare.batches import STATES, batches_of, drop, hand_out, together
 from textreg.compare.cells import Cell, shares_class_pictures
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
@@ -34,11 +38,13 @@ def refuse_unfit_priors(cells: Sequence[Cell], backbone: Callable[[], Backbone],
             prior_of(run).check([ConceptTexts.of_run(run, run.concepts[0], backbone())])
 
 
-def train_cell(cell: Cell, backbone: Callable[[], Backbone], out: Path, on_step: OnStep) -> bool:
-    """Train a cell, first its word and its class pictures where they are missing.
+def train_cells(
+    cells: Sequence[Cell], backbone: Callable[[], Backbone], out: Path, on_step: OnStep
+) -> bool:
+    """Train cells, first their words and their class pictures where they are missing.
 
     Args:
-        cell: what to train; a finished one is left as it is.
+        cells: what to train; finished ones are left as they are.
         backbone: gives the base; called only if something is to be trained.
         out: the comparison's folder.
         on_step: told of each step.
@@ -46,30 +52,63 @@ def train_cell(cell: Cell, backbone: Callable[[], Backbone], out: Path, on_step:
     Returns:
         False if it was stopped; the same call then goes on.
     """
-    if not train_run(cell.word, backbone, (), on_step):
-        return False
-    if not RunFolder(cell.run).finished:
-        draw_class_pictures(cell.run, backbone(), out)
-    return train_run(cell.run, backbone, cell.curve_steps, on_step, cell.kept)
+    for some in _alike(cells, lambda cell: cell.word):
+        words = list({cell.word.out: cell.word for cell in some}.values())
+        if not _train(words, backbone, (), on_step, out):
+            return False
+    for some in _alike(cells, lambda cell: cell.run):
+        runs = [cell.run for cell in some]
+        for run in runs:
+            if not RunFolder(run).finished:
+                draw_class_pictures(run, backbone(), out)
+        if not _train(runs, backbone, some[0].curve_steps, on_step, out):
+            return False
+    return True
 
 
-def train_run(
-    run: Run,
+def _alike(cells: Sequence[Cell], run_of: Callable[[Cell], Run]) -> Iterable[list[Cell]]:
+    """Cells whose runs differ in their concept alone: of one seed and one folder name."""
+    found: dict[tuple[int, str], list[Cell]] = {}
+    for cell in cells:
+        run = run_of(cell)
+        found.setdefault((run.seed, run.out.name), []).append(cell)
+    return found.values()
+
+
+def _train(
+    runs: Sequence[Run],
     backbone: Callable[[], Backbone],
     keep: Sequence[int],
     on_step: OnStep,
-    place: Callable[[int], Path] | None = None,
+    out: Path,
 ) -> bool:
-    """Train one run of one concept; at the steps of `keep` its adapter goes to `place`."""
-    if RunFolder(run).finished:
-        return True
+    """Train runs of one concept each, alike but for that."""
+    folder = out / "batches" / f"seed-{runs[0].seed}" / runs[0].out.name
+    for batch in batches_of(runs, folder):
+        run = batch[0] if len(batch) == 1 else together(batch, folder)
+        if not train_run(run, backbone(), keep, on_step):
+            return False
+        if len(batch) == 1:
+            write_cards(run, backbone())
+            continue
+        for own in batch:
+            if not RunFolder(own).finished:
+                hand_out(run, own, backbone())
+        drop(folder)
+    return True
+
+
+def train_run(run: Run, backbone: Backbone, keep: Sequence[int], on_step: OnStep) -> bool:
+    """Train a run; at the steps of `keep` each concept goes to `states` in its folder."""
+    place = RunFolder(run)
     # The start as well: a kill may have come between a checkpoint and the file of its step.
-    for training, records in trainings(run, backbone(), with_start=True):
-        if place and training.stage_index == 1 and training.step in keep:
-            training.adapters()[0].save(place(training.step))
+    for training, records in trainings(run, backbone, with_start=True):
+        if training.stage_index == 1 and training.step in keep:
+            for concept, adapter in zip(training.active, training.adapters(), strict=True):
+                folder = place.concept_folder(concept.name)
+                adapter.save(folder / STATES / f"{training.step:07}")
         if records and on_step(run, training.global_step):
             return False
-    write_cards(run, backbone())
     return True
 
 

@@ -3,6 +3,7 @@
 cells/cat/seed-0/word                 stage 1 alone, once a concept and seed
 cells/cat/seed-0/textreg              stage 2 from that word
 cells/cat/seed-0/textreg-210-steps    the same, as long as the reference takes
+batches/seed-0/textreg                all concepts of it, while they train (batches.py)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import textreg.priors as priors
 from textreg.adapter.diffusers_files import EMBEDDING_FILE
+from textreg.compare.batches import STATES
 from textreg.compare.variants import Variant
 from textreg.config import Run
 from textreg.errors import UserError
@@ -23,7 +25,7 @@ from textreg.trainer import check_pictures, content_hashes
 
 SHARES = (0.125, 0.25, 0.5)
 """Where, in shares of stage 2, a curve has its points before the last."""
-_OURS = {"cells", "class_pictures", "evaluation", "equal_time.json"}
+_OURS = {"cells", "batches", "class_pictures", "evaluation", "equal_time.json"}
 _OURS |= {"compare.json", "compare.html", "pareto.png"}
 
 
@@ -44,7 +46,7 @@ class Cell:
 
     def kept(self, step: int) -> Path:
         """Where the concept of a step is kept."""
-        return self.run.out / "states" / f"{step:07}"
+        return self.run.out / STATES / f"{step:07}"
 
 
 def plan_cells(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from textreg.adapter.about import base_name
 from textreg.backbone import Backbone
-from textreg.compare.cell_training import refuse_unfit_priors, train_cell
+from textreg.compare.cell_training import refuse_unfit_priors, train_cells
 from textreg.compare.cells import Cell, by_place, for_steps, plan_cells, refuse_other_runs
 from textreg.compare.curve_point import curve_point, point_of
 from textreg.compare.equal_time import equal_time
@@ -112,10 +112,10 @@ def compare(
         return base.backbone  # loaded only if something is left to do
 
     refuse_unfit_priors(cells, backbone, out)
-    if not all(train_cell(cell, backbone, out, watch.step) for cell in cells):
+    if not train_cells(cells, backbone, out, watch.step):
         return None
     in_time = _cells_in_time(comparison, cells)
-    if not all(train_cell(cell, backbone, out, watch.step) for cell in in_time):
+    if not train_cells(in_time, backbone, out, watch.step):
         return None
     pages = _measure_all(comparison, cells, in_time, asked, base, extractors, options, watch)
     points = [

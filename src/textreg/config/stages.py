@@ -48,7 +48,8 @@ class Inversion:
     vectors: int = field(default=1, metadata=LATER)
     """Word vectors that the identifier stands for, a token each."""
     embedding: Path | None = None
-    """A learned_embeds.safetensors to start from; with steps 0, stage 1 is taken from it."""
+    """A learned_embeds.safetensors to start from, or a folder with one for each concept, NAME/
+    learned_embeds.safetensors; with steps 0, stage 1 is taken from it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

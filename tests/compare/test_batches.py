@@ -1,0 +1,143 @@
+"""Cells that train together are what each of them is alone."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_run import assert_same_edit
+
+from textreg.adapter import Adapter
+from textreg.backbone import Backbone
+from textreg.compare.cell_training import train_cells
+from textreg.compare.cells import Cell, plan_cells
+from textreg.compare.variants import variants_of
+from textreg.errors import UserError
+from textreg.run_folder import RunFolder, read_record
+from textreg.training import Training
+
+PRIORS = "none,class-images:class_images.count=2,class_images.steps=1,gated"
+
+
+@pytest.fixture(scope="module")
+def flags(
+    tiny_base: Path, cat_pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    other = tmp_path_factory.mktemp("pictures") / "other"
+    shutil.copytree(cat_pictures, other)
+    return {
+        "concepts": [{"images": folder, "noun": "cat"} for folder in (cat_pictures, other)],
+        "base": str(tiny_base),
+        "images.resolution": 32,
+        "images.views": 2,
+        "inversion.steps": 2,
+        "tuning.steps": 4,
+        "tuning.rank": 2,
+        "tuning.learning_rate": 0.01,
+        "save_steps": 2,
+    }
+
+
+def _cells(flags: dict[str, Any], out: Path, priors: str = PRIORS) -> list[Cell]:
+    return plan_cells(flags, variants_of(priors), 1, out)
+
+
+def _train(cells: list[Cell], backbone: Backbone, out: Path, stop_at: int = 0) -> bool:
+    return train_cells(cells, lambda: backbone, out, lambda run, done: done == stop_at)
+
+
+@pytest.fixture(scope="module")
+def batched(
+    flags: dict[str, Any], backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
+) -> list[Cell]:
+    out = tmp_path_factory.mktemp("batched")
+    cells = _cells(flags, out)
+    assert _train(cells, backbone, out)
+    return cells
+
+
+def test_each_is_what_it_is_alone(
+    batched: list[Cell], flags: dict[str, Any], backbone: Backbone, tmp_path: Path
+) -> None:
+    for concept in flags["concepts"]:
+        cells = _cells(flags | {"concepts": [concept]}, tmp_path / concept["images"].name)
+        assert _train(cells, backbone, tmp_path / concept["images"].name)
+        for cell in cells:
+            (same,) = (
+                c
+                for c in batched
+                if c.variant == cell.variant and c.run.concepts == cell.run.concepts
+            )
+            assert RunFolder(same.run).finished
+            for step in [*cell.curve_steps, 4]:
+                folders = [c.kept(step) if step < 4 else c.run.out for c in (same, cell)]
+                there, here = (Adapter.load(folder) for folder in folders)
+                assert there.identifier == here.identifier == "<krk1>"
+                torch.testing.assert_close(there.vector, here.vector)
+                assert_same_edit(there, here, atol=1e-4)
+            records = [read_record(c.run.out) for c in (same, cell)]
+            assert records[0]["pictures"] == records[1]["pictures"]
+            lines = [(c.run.out / "metrics.jsonl").read_text().splitlines() for c in (same, cell)]
+            places = [[(json.loads(x)["concept"], json.loads(x)["step"]) for x in y] for y in lines]
+            assert places[0] == places[1]
+    names = {path.name for path in batched[1].run.out.iterdir()}
+    assert {"class_images", "front.json", "states", "README.md"} <= names
+
+
+def test_two_share_each_step(
+    flags: dict[str, Any], backbone: Backbone, tmp_path: Path
+) -> None:
+    sizes: list[int] = []
+    take = Training.take_step
+
+    def counted(self: Training) -> Any:
+        sizes.append(len(self.active))
+        return take(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "take_step", counted)
+        cells = _cells(flags, tmp_path, PRIORS)[::3]
+        assert not _train(cells, backbone, tmp_path, stop_at=3)
+        # It goes on where it was stopped, then nothing is left to do.
+        assert _train(cells, backbone, tmp_path)
+        assert _train(cells, backbone, tmp_path)
+    assert sizes == [2] * 6
+    assert not (tmp_path / "batches/seed-0/none").exists()
+
+
+def test_a_batch_that_began_keeps_its_concepts(
+    flags: dict[str, Any], backbone: Backbone, tmp_path: Path
+) -> None:
+    cells = _cells(flags, tmp_path, PRIORS)[::3]
+    assert not _train(cells, backbone, tmp_path, stop_at=3)
+    one = [cell for cell in cells if cell.run.concepts[0].name == "other"]
+    with pytest.raises(UserError, match="began with cat as well"):
+        _train(one, backbone, tmp_path)
+
+
+def test_a_kill_while_handing_out_loses_nothing(
+    flags: dict[str, Any], backbone: Backbone, tmp_path: Path, batched: list[Cell]
+) -> None:
+    from textreg.compare import cell_training
+
+    cells = _cells(flags, tmp_path, PRIORS)[::3]
+    with pytest.MonkeyPatch.context() as patch:
+        give = cell_training.hand_out
+
+        def killed(batch: Any, run: Any, backbone: Backbone) -> None:
+            give(batch, run, backbone)
+            raise KeyboardInterrupt
+
+        patch.setattr(cell_training, "hand_out", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _train(cells, backbone, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "take_step", lambda self: pytest.fail("trained again"))
+        word = [replace(cell, run=cell.word) for cell in cells]
+        assert sum(RunFolder(cell.run).finished for cell in word) == 1
+        with pytest.raises(pytest.fail.Exception):
+            _train(cells, backbone, tmp_path)
+        assert sum(RunFolder(cell.run).finished for cell in word) == 2
