@@ -58,6 +58,7 @@ def content(concepts: int = 3, seeds: int = 2, edits: float = 0.0) -> dict[str, 
         "curves": curves(points),
         "summary": {"reference": "none", "steps": summarise(rows, "none")},
         "priors": PRIORS,
+        "settings": {"base_sha256": "ab"},
     }
 
 

@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "speed"))
 import plots
 import sections
 from marked_page import filled, where
+from merging import made_of
 from provenance import ROOT
 from results import Part
 
@@ -41,7 +42,8 @@ def blocks(results: Path, images: Path) -> dict[str, str]:
     found["continual"] = sections.NOT_RUN
     if continual.is_file():
         report = json.loads(continual.read_text())
-        found["continual"] = f"{sections.continual(report)}\n\n{source(continual, report)}"
+        told = source(continual, {"all": report})
+        found["continual"] = f"{sections.continual(report)}\n\n{told}"
     return found
 
 
@@ -57,7 +59,7 @@ def _of_main(part: Part, images: Path) -> dict[str, str]:
     if part.has("editability"):
         plots.edits(part, images / "study-edits.svg")
         held_out = "\n\n![Edits, drift and fidelity](images/study-edits.svg)"
-    told = source(RESULTS / "study-main.json", part.content)
+    told = source(RESULTS / "study-main.json", _groups(part))
     return {
         "short": f"{sections.amount(part)}\n\n{sections.short(part)}",
         "all": "\n\n".join([sections.amount(part), sections.all_priors(part), *shown, told]),
@@ -82,7 +84,7 @@ def _masks(results: Path, images: Path) -> str:
         return text
     plots.masks(parts, images / "study-masks.svg")
     run = [f"Ratio {ratio:g}: {sections.amount(part)}" for ratio, part in sorted(parts.items())]
-    told = source(files[0], next(iter(parts.values())).content)
+    told = source(files[0], _groups(next(iter(parts.values()))))
     plot = "![The mask's share](images/study-masks.svg)"
     return "\n\n".join(["  \n".join(run), text, plot, told])
 
@@ -91,15 +93,23 @@ def _one(path: Path, write: Callable[[Part], str]) -> str:
     part = Part.read(path)
     if part is None:
         return sections.NOT_RUN
-    return "\n\n".join([sections.amount(part), write(part), source(path, part.content)])
+    return "\n\n".join([sections.amount(part), write(part), source(path, _groups(part))])
 
 
-def source(path: Path, report: dict[str, Any]) -> str:
-    """The file's name, hardware, versions and commit."""
-    return (
-        f"[{path.name}](../benchmarks/results/{path.name}): {where(report)}, {report['dtype']}; "
-        "commit and load are those of the last writing."
-    )
+def source(path: Path, groups: Mapping[str, Mapping[str, Any]]) -> str:
+    """The file's name, and how each group of its cells came about."""
+    lines = [f"- {cells}: {where(made)}, {made['dtype']}" for cells, made in groups.items()]
+    return "\n".join([f"[{path.name}](../benchmarks/results/{path.name}):", "", *lines])
+
+
+def _groups(part: Part) -> dict[str, Mapping[str, Any]]:
+    return {_cells_of(entry["cells"]): entry for entry in made_of(part.content)}
+
+
+def _cells_of(cells: Sequence[Sequence[Any]]) -> str:
+    names = list(dict.fromkeys(concept for concept, _ in cells))
+    seeds = sorted({str(seed) for _, seed in cells})
+    return f"{', '.join(names)}, seed {', '.join(seeds)}"
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from equal_fidelity import at_equal_fidelity
+from merging import rectangle
 
 from textreg.compare.summary import Spread, metrics_of
 from textreg.evaluate.intervals import Measured
@@ -23,11 +24,16 @@ class Part:
     """The content of one study-*.json."""
 
     def __init__(self, content: Mapping[str, Any]):
-        self.content = content
+        kept = rectangle(content["rows"])
+        self.content = dict(content) | {
+            key: [x for x in content[key] if (x["concept"], x["seed"]) in kept]
+            for key in ("rows", "points")
+            if key in content
+        }
         self.reference: str = content["summary"]["reference"]
         self.settings: Mapping[str, Mapping[str, Any]] = content["priors"]
         self._rows: dict[tuple[Kind, str], dict[Place, dict[str, float]]] = {}
-        for row in content["rows"]:
+        for row in self.content["rows"]:
             for kind in row["equal"]:
                 cells = self._rows.setdefault((kind, row["prior"]), {})
                 cells[row["concept"], row["seed"]] = numbers_of(row)

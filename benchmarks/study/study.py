@@ -2,14 +2,11 @@
 
     python benchmarks/study/study.py --out runs/study        all parts, hours on a CPU
     python benchmarks/study/study.py --out runs/study --parts main --concepts 2
-    python benchmarks/study/study.py --out runs/other --results runs/other --concepts vase,rc_car
+    python benchmarks/study/study.py --out runs/study --parts main --concepts vase,rc_car --add
 
-Concept after concept, so that what is stopped early still compares whole concepts; the same
-command goes on. Each part is an ordinary `textreg compare` whose page lies in its folder.
-
-Two processes may share the work: give each its own concepts, --out and --results, and the second
-the first's equal_time.json, so that equal time means the same steps. Then merge cells/ and
-evaluation/ into one folder and run it once for all concepts: nothing is trained twice.
+All concepts of a prior and seed train in one batch; the same command goes on where it was stopped.
+Each part is an ordinary `textreg compare` whose page lies in its folder. With --add the cells join
+those that --results holds, so that other concepts and seeds may come from other machines.
 """
 
 from __future__ import annotations
@@ -28,10 +25,12 @@ from textreg.compare import Comparison, compare
 from textreg.compare.comparison import EPSILON_PROMPTS, NUM_IMAGES, Watch
 from textreg.compare.variants import variants_of
 from textreg.concept_names import concept_noun
+from textreg.config import Run
 from textreg.evaluate.evaluation import Options
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "speed"))
+from merging import made_of, merged  # noqa: E402
 from provenance import provenance, rounded  # noqa: E402
 
 CONCEPTS = ("cat", "teapot", "dog", "wolf_plushie", "backpack", "robot_toy", "vase", "rc_car")
@@ -62,32 +61,39 @@ PARTS |= {
 def run_part(
     name: str, part: Part, arguments: argparse.Namespace, results: Path
 ) -> dict[str, Any] | None:
-    """Compare concept by concept, then all of them; writes the part's JSON after each."""
-    content: dict[str, Any] | None = None
+    """Compare, and write the part's JSON."""
     concepts = arguments.concepts(part)
-    for number, concept in enumerate(concepts, 1):
-        for some in dict.fromkeys([(concept,), concepts[:number]]):
-            print(f"{name}: {', '.join(some)}", flush=True)
-            content = compare(
-                _comparison(name, part, some, arguments),
-                [JudgeFeatures()],
-                Options(
-                    num_images=NUM_IMAGES,
-                    epsilon_prompts=EPSILON_PROMPTS,
-                    batch_size=32,
-                    device=arguments.device,
-                    dtype=arguments.dtype,
-                ),
-                Watch(),
-            )
-        if content is not None:
-            results.mkdir(parents=True, exist_ok=True)
-            kept = kept_of(content, part) | provenance() | {"dtype": arguments.dtype}
-            text = json.dumps(rounded(kept), separators=(",", ":"))
-            # A line a row: what changed between two studies can be seen.
-            text = text.replace('{"concept"', '\n{"concept"').replace('{"prior"', '\n{"prior"')
-            publish(results / f"study-{name}.json", f"{text}\n".encode())
+    print(f"{name}: {', '.join(concepts)}", flush=True)
+    content = compare(
+        _comparison(name, part, concepts, arguments),
+        [JudgeFeatures()],
+        Options(
+            num_images=NUM_IMAGES,
+            epsilon_prompts=EPSILON_PROMPTS,
+            batch_size=32,
+            device=arguments.device,
+            dtype=arguments.dtype,
+        ),
+        Watch(step=_told, measuring=lambda folder: print(f"measuring {folder}", flush=True)),
+    )
+    if content is not None:
+        results.mkdir(parents=True, exist_ok=True)
+        path = results / f"study-{name}.json"
+        kept = rounded(kept_of(content, part) | provenance() | {"dtype": arguments.dtype})
+        kept["made"] = made_of(kept)
+        if arguments.add and path.is_file():
+            kept = rounded(merged(json.loads(path.read_text()), kept))
+        text = json.dumps(kept, separators=(",", ":"))
+        # A line a row: what changed between two studies can be seen.
+        text = text.replace('{"concept"', '\n{"concept"').replace('{"prior"', '\n{"prior"')
+        publish(path, f"{text}\n".encode())
     return content
+
+
+def _told(run: Run, done: int) -> bool:
+    if done % 50 == 0:
+        print(f"{run.out}: step {done} of {run.total_steps}", flush=True)
+    return False
 
 
 def _comparison(
@@ -148,6 +154,9 @@ def main() -> None:
         "--equal",
         choices=("steps", "both"),
         help="steps: leave equal time out, which only a quiet machine can measure",
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="keep the cells that --results holds of a part"
     )
     parser.add_argument("--data", type=Path, default=Path("custom_datasets/data"))
     parser.add_argument("--base", default="toyland")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import assert_same_edit
 
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
@@ -18,6 +17,7 @@ from textreg.compare.variants import variants_of
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder, read_record
 from textreg.training import Training
+from tiny_run import assert_same_edit
 
 PRIORS = "none,class-images:class_images.count=2,class_images.steps=1,gated"
 
@@ -87,9 +87,7 @@ def test_each_is_what_it_is_alone(
     assert {"class_images", "front.json", "states", "README.md"} <= names
 
 
-def test_two_share_each_step(
-    flags: dict[str, Any], backbone: Backbone, tmp_path: Path
-) -> None:
+def test_two_share_each_step(flags: dict[str, Any], backbone: Backbone, tmp_path: Path) -> None:
     sizes: list[int] = []
     take = Training.take_step
 
