@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from textreg import backbone as backbone_module
 from textreg.backbone import Backbone, load
 from textreg.base_files import BaseFiles, find
 from textreg.base_screen import screen
@@ -63,6 +64,19 @@ def test_half_precision_is_the_denoisers_alone(tiny_base: Path) -> None:
     assert {p.dtype for p in backbone.text_encoder.parameters()} == {torch.float32}
     assert {p.dtype for p in backbone.vae.parameters()} == {torch.float32}
     assert backbone.wide == torch.float32
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_emulated_precision_is_said(
+    tiny_base: Path,
+    supported: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(backbone_module._SUPPORTED, "bf16", lambda: supported)
+    load(str(tiny_base), device="cpu", dtype="bf16")
+    told = "textreg: this processor has no bf16; it is emulated, many times slower than fp32\n"
+    assert capsys.readouterr().err == ("" if supported else told)
 
 
 def test_the_noise_schedule_is_the_bases(backbone: Backbone) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,12 @@ DTYPES = {
     "fp16": torch.float16,
     "fp64": torch.float64,
 }
+
+_SUPPORTED = {
+    "bf16": torch.ops.mkldnn._is_mkldnn_bf16_supported,
+    "fp16": torch.ops.mkldnn._is_mkldnn_fp16_supported,
+}
+"""Whether the processor itself computes in it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +122,11 @@ def load(
     place = device_of(device)
     if dtype == "auto":
         dtype = "bf16" if place.type == "cuda" else "fp32"
+    if place.type == "cpu" and dtype in _SUPPORTED and not _SUPPORTED[dtype]():
+        print(
+            f"textreg: this processor has no {dtype}; it is emulated, many times slower than fp32",
+            file=sys.stderr,
+        )
     wide = torch.float64 if dtype == "fp64" else torch.float32
     unet = files.load("unet", DTYPES[dtype]).to(place)
     vae = files.load("vae", wide).to(place)
