@@ -22,7 +22,7 @@ from textreg.importing import import_file
 from textreg.method.text_projections import TextProjections
 from textreg.method.text_regularizer import pinned_basis, project_out
 from textreg.prompts import class_prompts
-from textreg.run_folder import read_record
+from textreg.run_record import read_record
 from textreg.settings import run_from
 
 

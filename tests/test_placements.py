@@ -29,7 +29,7 @@ from textreg.method import attention_edit
 from textreg.method.attention_edit import Placement, attention_shapes, placed, placement_of
 from textreg.method.text_projections import TextProjections
 from textreg.priors import prior_of
-from textreg.run_folder import read_record
+from textreg.run_record import read_record
 from textreg.sampling import PictureModel, sample, scheduler_of
 from textreg.wave_size import _bytes_kept
 from tiny_run import assert_same_edit, results, tiny_run, train, train_some

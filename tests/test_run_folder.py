@@ -74,6 +74,16 @@ def test_stopped_and_continued_is_never_stopped(
     assert results(run.out) == straight
 
 
+def test_a_run_that_was_moved_goes_on_in_its_new_place(
+    backbone: Backbone, make_run: MakeRun, straight: dict[str, Any]
+) -> None:
+    train_some(make_run("here"), backbone, 4)
+    moved = make_run("there")
+    make_run("here").out.rename(moved.out)
+    assert len(list(trainings(moved, backbone))) == 2
+    assert results(moved.out) == straight
+
+
 def test_stopped_at_every_step(
     backbone: Backbone, make_run: MakeRun, straight: dict[str, Any]
 ) -> None:

@@ -20,7 +20,7 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Inversion, Optimizer, Run
 from textreg.errors import UserError
 from textreg.importing import import_file
-from textreg.run_folder import read_record
+from textreg.run_record import read_record
 from textreg.sampling import PictureModel, sample, scheduler_of
 from textreg.stages import InversionStage
 from textreg.trainer import trainings

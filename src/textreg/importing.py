@@ -15,6 +15,7 @@ from textreg.config import Concept, Inversion, Run, Tuning, plain
 from textreg.errors import UserError
 from textreg.method.attention_edit import placement_of
 from textreg.method.identifier import add_identifier
+from textreg.run_record import typed_in
 
 
 def import_file(
@@ -67,7 +68,11 @@ def import_file(
         )
     except ValueError as error:
         raise UserError(str(error)) from None
-    record = {"imported": {"file": file.resolve().name, "form": form}, "run": plain(run)}
+    record = {
+        "imported": {"file": file.resolve().name, "form": form},
+        "run": plain(run),
+        "typed_in": typed_in(out),
+    }
     adapter.save(out)
     publish(out / "run.yaml", yaml.safe_dump(record, sort_keys=False).encode())
     return adapter, form

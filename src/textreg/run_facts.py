@@ -9,7 +9,7 @@ from pathlib import Path
 from textreg.adapter.about import Facts, base_name
 from textreg.config import Concept, Run
 from textreg.prompts import class_prompts, edit_templates
-from textreg.run_folder import read_record
+from textreg.run_record import read_record
 
 
 def facts_of(

@@ -16,9 +16,8 @@ from textreg.config import Run, plain, without_later
 from textreg.environment import environment
 from textreg.errors import UserError
 from textreg.file_kinds import shown
-from textreg.regular_file import read_regular
 from textreg.run_lock import LOCK_FILE, locked
-from textreg.yaml_file import MOST_YAML, parse
+from textreg.run_record import FORMAT, read_record, typed_in
 
 _BEFORE_THE_CLAIM = (
     LOCK_FILE,
@@ -27,9 +26,6 @@ _BEFORE_THE_CLAIM = (
     ".run.yaml.partial",
 )
 """What a run killed in its first moment may leave."""
-FORMAT = 1
-"""Of the folder: run.yaml, checkpoints/, metrics.jsonl. Another number: what an older version began
-cannot be gone on with exactly. Records without one are of format 1."""
 
 
 class RunFolder:
@@ -148,6 +144,7 @@ class RunFolder:
             "run": plain(self.run),
             "pictures": pictures,
             "base_digest": base,
+            "typed_in": typed_in(self.path),
         }
         content = json.dumps(environment() | how, indent=2).encode()
         # First, as with run.yaml the folder is this run's, and its choices are then there.
@@ -245,33 +242,6 @@ def place_of(line: bytes) -> tuple[int, str] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return (step, concept) if type(step) is int and isinstance(concept, str) else None
-
-
-def run_home(folder: Path) -> Path | None:
-    """The run's folder of a run, of one of its concepts or of a state kept in either."""
-    places = (folder, folder.parent, folder.parent.parent)
-    return next((place for place in places if (place / "run.yaml").is_file()), None)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The content of run.yaml.
-
-    Raises:
-        UserError: it is missing or not what this program writes.
-    """
-    path = folder / "run.yaml"
-    try:
-        record = parse(read_regular(path, most=MOST_YAML, missing="; is this a run's folder?"))
-    except yaml.YAMLError:
-        raise UserError(f"{path}: is not readable YAML; was it edited?") from None
-    if not isinstance(record, dict) or not isinstance(record.get("run"), dict):
-        raise UserError(f"{path}: is not a run's record")
-    if (found := record.get("format", 1)) != FORMAT:
-        raise UserError(
-            f"{path}: is of format {shown(str(found))}; this version of textreg knows "
-            f"{FORMAT}: take the version that began this run, or choose another --out"
-        )
-    return record
 
 
 def _identity_keys(run: Run) -> set[str]:

@@ -31,7 +31,7 @@ QUESTIONS = """
 neighbours: [dog]
 general: [a photo of the dog]
 edits: ["a {} of the photo"]
-steps: 2
+steps: 1
 """
 
 
@@ -325,7 +325,7 @@ def test_a_run_is_what_steps_trains(
     comparison: Comparison, content: dict[str, Any], tmp_path: Path, backbone: Backbone
 ) -> None:
     """Keeping states on the way changes nothing in the end."""
-    from textreg.run_folder import read_record
+    from textreg.run_record import read_record
     from textreg.settings import run_from
 
     folder = comparison.out / "cells/cat/seed-0/none"

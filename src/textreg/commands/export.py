@@ -90,7 +90,8 @@ def _concepts(folder: Path) -> tuple[Path, Run, list[tuple[Concept, Path]]]:
         UserError: it is no run's folder.
     """
     from textreg.front import BEST
-    from textreg.run_folder import RunFolder, read_record, run_home
+    from textreg.run_folder import RunFolder
+    from textreg.run_record import read_record, recorded_run, run_home
     from textreg.settings import run_from
 
     home = run_home(folder)
@@ -98,7 +99,7 @@ def _concepts(folder: Path) -> tuple[Path, Run, list[tuple[Concept, Path]]]:
         raise UserError(
             f"{folder}: is no run's folder; textreg import makes one of an adapter's file"
         )
-    run = run_from(read_record(home)["run"] | {"out": home}, home / "run.yaml")
+    run = run_from(recorded_run(home, read_record(home)) | {"out": home}, home / "run.yaml")
     places = [(c, RunFolder(run).concept_folder(c.name)) for c in run.concepts]
     meant = [(c, place) for c, place in places if folder in (home, place)]
     meant = meant or [(c, folder) for c, place in places if folder == place / BEST]

@@ -20,6 +20,8 @@ def sample_command(arguments: argparse.Namespace) -> int:
     prompts = list(arguments.prompt)
     if arguments.prompt_file:
         prompts += read_prompt_file(arguments.prompt_file)
+    if not all(prompt.strip() for prompt in prompts):
+        raise UserError("--prompt is empty; say what to draw")
     if not prompts:
         raise UserError("nothing to draw: give --prompt or --prompt-file")
     for name in ("num_images", "steps", "batch_size"):
@@ -56,14 +58,14 @@ def base_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run_base(adapter: Path) -> dict[str, Any]:
     """The base that the run's own record names, looked up beside the adapter or above."""
-    from textreg.run_folder import read_record, run_home
+    from textreg.run_record import read_record, recorded_run, run_home
 
     folder = adapter if adapter.is_dir() else adapter.parent
     if not adapter.exists():
         raise UserError(f"{adapter}: no such run or file")
     if (home := run_home(folder)) is None:
         return {}
-    run = read_record(home)["run"]
+    run = recorded_run(home, read_record(home))
     return {"source": run["base"], "revision": run.get("revision")}
 
 

@@ -13,7 +13,8 @@ from textreg.concept import Picture, inspect_folder
 from textreg.config import Concept, Images, Run
 from textreg.errors import UserError
 from textreg.front import BEST, best_step
-from textreg.run_folder import RunFolder, read_record, run_home
+from textreg.run_folder import RunFolder
+from textreg.run_record import read_record, recorded_run, run_home
 from textreg.settings import run_from
 
 
@@ -69,7 +70,7 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
         raise UserError(f"{folder}: is no run's folder; give one that textreg train has filled")
     record = read_record(home)
     # The folder may have moved since; the record names the place where the run was made.
-    run = run_from(record["run"] | {"out": home}, home / "run.yaml")
+    run = run_from(recorded_run(home, record) | {"out": home}, home / "run.yaml")
     places = {concept: RunFolder(run).concept_folder(concept.name) for concept in run.concepts}
     asked = [concept for concept, place in places.items() if folder in (home, place)]
     best = [] if asked else [c for c, place in places.items() if folder == place / BEST]
