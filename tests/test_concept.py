@@ -16,8 +16,11 @@ from textreg.concept import (
     inspect_folder,
     read_picture,
 )
+from textreg.errors import UserError
 from textreg.file_kinds import printable
+from textreg.trainer import check_pictures
 from textreg.views import Cut, training_view
+from tiny_run import tiny_run
 
 
 def noise(width: int = 300, height: int = 280, seed: int = 0) -> Image.Image:
@@ -84,6 +87,21 @@ def test_every_bad_picture_is_one_line_and_makes_the_folder_unusable(tmp_path):
     names = [line.partition(": ")[0] for line in folder.errors]
     assert names == ["00.jpg", "05.png", "06.webp", "07.jpg", "08.png"]
     assert all("\n" not in line for line in folder.errors)
+
+
+def test_of_several_folders_the_one_with_the_problem_is_named(tmp_path):
+    """Each has a 00.jpg."""
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 4)
+    (tmp_path / "dog" / "00.jpg").write_bytes(b"")
+    run = tiny_run(tmp_path, tmp_path / "out", tmp_path / "cat", tmp_path / "dog")
+    with pytest.raises(UserError) as refused:
+        check_pictures(run)
+    assert str(refused.value).startswith(f"{tmp_path / 'dog'}: 00.jpg: the file is empty")
+    empty = tmp_path / "none"
+    empty.mkdir()
+    folder = inspect_folder(empty)
+    assert folder.located(folder.errors[0]).startswith(f"{empty}: no pictures in this folder")
 
 
 def test_an_unreadable_picture_is_an_error_by_name(tmp_path, monkeypatch):

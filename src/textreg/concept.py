@@ -65,6 +65,10 @@ class Folder:
         """Whether training may start."""
         return bool(self.pictures) and not self.errors
 
+    def located(self, line: str) -> str:
+        """An error or a warning behind the folder's path: others may have files of that name."""
+        return f"{printable(str(self.path))}: {line.removeprefix(_own_name(self.path) + ': ')}"
+
     def record(self, name: str) -> dict[str, list[str]]:
         """Hashes of everything that training reads here, to find it changed later.
 
@@ -98,7 +102,7 @@ def inspect_folder(
         Pictures, skipped entries and problems. A missing or unreadable folder, and one without
         pictures, is an error in the result; nothing is raised.
     """
-    own_name = printable(os.path.basename(os.path.abspath(path)) or str(path))
+    own_name = _own_name(path)
     settings = settings or Images()
     try:
         metadata = read_metadata(path) if settings.captions else {}
@@ -148,6 +152,10 @@ def inspect_folder(
         warnings=(*warnings, *gaps([name for name, _, _ in found], annotations)),
         annotations=annotations,
     )
+
+
+def _own_name(path: Path) -> str:
+    return printable(os.path.basename(os.path.abspath(path)) or str(path))
 
 
 def _doubts(image: Image.Image, resolution: int) -> list[str]:

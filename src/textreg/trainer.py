@@ -50,7 +50,8 @@ def check_pictures(run: Run) -> list[Folder]:
     for folder in folders:
         if folder.errors:
             first, *others = folder.errors
-            raise UserError(f"{first} (and {len(others)} more)" if others else first)
+            more = f" (and {len(others)} more)" if others else ""
+            raise UserError(folder.located(first) + more)
     return folders
 
 

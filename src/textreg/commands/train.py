@@ -106,8 +106,9 @@ def run_with_progress(
         tracker(track, run) as log,
         TrainingProgress(run, ranks) as progress,
     ):
-        for warning in (warning for folder in folders for warning in folder.warnings):
-            progress.tell(warning)
+        for folder in folders:
+            for warning in folder.warnings:
+                progress.tell(folder.located(warning))
 
         from textreg.learning import learn
 

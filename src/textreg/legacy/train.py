@@ -72,7 +72,7 @@ def _train(command: Command, stop: StopFlag) -> bool:
         read_embedding(run.inversion.embedding)
     with TrainingProgress(run) as progress:
         for warning in folders[0].warnings:
-            progress.say(warning)
+            progress.say(folders[0].located(warning))
         if cards := os.environ.get("CUDA_VISIBLE_DEVICES"):
             _warn_without_gpu(cards, progress)
         return _learn(command, stop, progress)
