@@ -41,6 +41,13 @@ def number(text: str) -> float:
     return value
 
 
+def guidance_scale(text: str) -> float:
+    """A finite number from 0 up; below 0 a picture would be guided away from its own prompt."""
+    if (value := number(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is negative; it must be 0 or more")
+    return value
+
+
 class NearestParser(argparse.ArgumentParser):
     """Says what is wrong in one line, with the nearest known flag, and exits with 2."""
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import textreg.priors as priors
-from textreg.flags import NearestParser, number, seed_number, whole_number
+from textreg.flags import NearestParser, guidance_scale, seed_number, whole_number
 from textreg.run_flags import RUN_FLAGS
 from textreg.track import TRACKERS
 from textreg.training_flags import add_sample_flags
@@ -147,7 +147,7 @@ def _sample_flags(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--guidance",
-        type=number,
+        type=guidance_scale,
         default=5.0,
         metavar="G",
         help="classifier-free guidance (default 5)",
@@ -214,7 +214,9 @@ def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--steps", type=whole_number, metavar="N", help="denoising steps; default: the base's own"
     )
-    verb.add_argument("--guidance", type=number, metavar="G", help="default: the base's own")
+    verb.add_argument(
+        "--guidance", type=guidance_scale, metavar="G", help="default: the base's own"
+    )
     verb.add_argument("--sampler", choices=["ddim", "dpm", "euler"], help="default ddim")
     verb.add_argument("--batch-size", type=whole_number, metavar="N")
     for flag in ("--base", "--device", "--dtype"):
