@@ -124,6 +124,14 @@ def test_class_pictures_keep_the_prior() -> None:
     assert meant.run.class_images.count == 7
 
 
+def test_what_is_read_only_with_text_reg_says_so_without() -> None:
+    words = ("--text_reg_alpha_weight=0.1", "--text_reg_beta_weight=0.1", "--reg_prompts", "a cat")
+    said = "has no effect: --enable_text_reg is not given"
+    lines = read_command(command(*words)).lines
+    assert lines == [f"{w.split('=')[0]} {said}" for w in words[:3]]
+    assert not [x for x in read_command(command("--enable_text_reg", *words)).lines if said in x]
+
+
 def test_class_pictures_are_read_only_with_their_switch() -> None:
     meant = read_command(command("--num_class_images=7", *CLASS_PICTURES))
     assert meant.run == read_command(command()).run

@@ -175,6 +175,12 @@ def _set_prior(values: dict[str, Any], given: dict[str, Any], lines: list[str]) 
     """TextReg, class pictures, both (in the original they crashed together), or neither."""
     chosen = {"--enable_text_reg": "textreg", "--with_prior_preservation": "class-images"}
     values["prior"] = "+".join(p for name, p in chosen.items() if name in given) or "none"
+    if "--enable_text_reg" not in given:
+        lines += [
+            f"{name} has no effect: --enable_text_reg is not given"
+            for name in ("--text_reg_alpha_weight", "--text_reg_beta_weight", "--reg_prompts")
+            if name in given
+        ]
     of_class = [name for name in given if FLAGS[name].key.startswith("class_images.")]
     if "--with_prior_preservation" not in given:
         for name in of_class:
