@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/textreg demo
 
 test: setup lint types
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -38,7 +38,7 @@ test-lowest:
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt torch
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt . pytest pytest-xdist hypothesis
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt --no-deps open_clip_torch
-	PYTHONPATH=src .venv-lowest/bin/python -m pytest -n 2
+	PYTHONPATH=src .venv-lowest/bin/python -m pytest -n 2 --dist worksteal
 
 # Kills, full disks, hostile inputs; docs/reliability.md holds the figures. PARTS: only these.
 PARTS ?=

@@ -1,28 +1,51 @@
 """A tiny Stable Diffusion with random weights, and a folder of pictures, for every test."""
 
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 # Tensors this small gain nothing from threads, and lose much where cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
 import pytest
-from PIL import Image
-from random_base import write_base
 
-from textreg.backbone import Backbone, load
+# Imported where they are used: what only hands tests out to other processes needs no torch.
+if TYPE_CHECKING:
+    from textreg.backbone import Backbone
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_but_the_steps() -> Iterator[None]:
+    """What surrounds a run's steps, and would take most of the time of a few, is kept short.
+
+    Stage 2 is looked at with one draw, before and after; tests/test_front.py has all looks. A
+    model card's pictures take one denoising step.
+    """
+    from textreg import front, front_watch, learning
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(front, "LOOKS", 1)
+        patch.setattr(front_watch, "SAMPLES", 1)
+        patch.setattr(learning, "sample", partial(learning.sample, steps=1))
+        yield
 
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from random_base import write_base
+
     return write_base(tmp_path_factory.mktemp("base") / "tiny")
 
 
 def write_pictures(folder: Path, first_seed: int) -> Path:
     """Four pictures of noise."""
+    import numpy as np
+    from PIL import Image
+
     folder.mkdir()
     for n in range(4):
         random = np.random.default_rng(first_seed + n)
@@ -42,11 +65,15 @@ def dog_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def backbone(tiny_base: Path) -> Backbone:
+def backbone(tiny_base: Path) -> "Backbone":
+    from textreg.backbone import load
+
     return load(str(tiny_base), device="cpu")
 
 
 @pytest.fixture(scope="session")
-def backbone64(tiny_base: Path) -> Backbone:
+def backbone64(tiny_base: Path) -> "Backbone":
     """In float64, where equal mathematics is equal to twelve digits."""
+    from textreg.backbone import load
+
     return load(str(tiny_base), device="cpu", dtype="fp64")

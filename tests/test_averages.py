@@ -11,7 +11,7 @@ from torch import Tensor
 from textreg.adapter import Adapter
 from textreg.averages import Averages
 from textreg.backbone import Backbone
-from textreg.config import Tuning
+from textreg.config import Run, Tuning
 from textreg.trainer import check_pictures, trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run, train, train_some
@@ -75,35 +75,36 @@ def test_the_average_is_saved_and_training_goes_on_as_without(
     assert [line["losses"] for line in lines[0]] == [line["losses"] for line in lines[1]]
 
 
-@pytest.mark.parametrize("stop_after", [3, 5])
-def test_it_goes_on_exactly(
+@pytest.fixture(scope="module")
+def straight(
     backbone: Backbone,
     tiny_base: Path,
     cat_pictures: Path,
     dog_pictures: Path,
-    tmp_path: Path,
-    stop_after: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
+    """Two concepts, never stopped."""
+    out = tmp_path_factory.mktemp("averages") / "straight"
+    run = tiny_run(tiny_base, out, cat_pictures, dog_pictures, tuning=EMA)
+    train(run, backbone)
+    return run
+
+
+@pytest.mark.parametrize("stop_after", [5, pytest.param(3, marks=pytest.mark.slow)])
+def test_it_goes_on_exactly(
+    backbone: Backbone, straight: Run, tmp_path: Path, stop_after: int
 ) -> None:
-    straight = tiny_run(tiny_base, tmp_path / "one", cat_pictures, dog_pictures, tuning=EMA)
-    stopped = replace(straight, out=tmp_path / "two")
-    train(straight, backbone)
+    stopped = replace(straight, out=tmp_path / "stopped")
     train_some(stopped, backbone, stop_after)
     train(stopped, backbone)
     assert results(stopped.out) == results(straight.out)
 
 
 def test_a_step_that_is_taken_back_never_enters(
-    backbone: Backbone,
-    tiny_base: Path,
-    cat_pictures: Path,
-    dog_pictures: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    backbone: Backbone, straight: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not finite at the second step of stage 2: then, and after, finite; the other as without."""
-    run = tiny_run(tiny_base, tmp_path / "ill", cat_pictures, dog_pictures, tuning=EMA)
-    healthy = replace(run, out=tmp_path / "healthy")
-    train(healthy, backbone)
+    run = replace(straight, out=tmp_path / "ill")
     plain = Training._gradient_norms
 
     def norms(training: Training) -> Tensor:
@@ -124,7 +125,7 @@ def test_a_step_that_is_taken_back_never_enters(
         before = average
     assert before["average_steps"].tolist() == [4, 3]
     assert all(bool(tensor.isfinite().all()) for tensor in before.values())
-    there, here = (results(out) for out in (healthy.out, run.out))
+    there, here = (results(out) for out in (straight.out, run.out))
     own = [name for name in here if name.startswith("cat/")]
     assert len(own) >= 2
     assert all(here[name] == there[name] for name in own)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from textreg import front_watch
+from textreg import front, front_watch
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
 from textreg.commands.sample import run_base
@@ -21,7 +21,14 @@ from textreg.trainer import trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run, train, train_some
 
+LOOKS, SAMPLES = front.LOOKS, front_watch.SAMPLES
 LONG: dict[str, Any] = {"inversion": Inversion(steps=2), "tuning": Tuning(steps=20, rank=2)}
+
+
+@pytest.fixture(autouse=True)
+def all_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "LOOKS", LOOKS)
+    monkeypatch.setattr(front_watch, "SAMPLES", SAMPLES)
 
 
 def looks(*pairs: tuple[float, float]) -> list[Look]:

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,12 +25,27 @@ from tiny_run import results, tiny_run
 PROMPTS = ("a photo of a [trigger]", "a cat")
 
 
-@pytest.fixture
-def run(tiny_base: Path, cat_pictures: Path, dog_pictures: Path, tmp_path: Path) -> Run:
-    """3 + 4 steps, samples after 2, 4 and 6."""
-    return tiny_run(
+@pytest.fixture(scope="module", autouse=True)
+def two_steps() -> Iterator[None]:
+    """Of denoising are enough here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_samples, "sample", partial(training_samples.sample, steps=2))
+        yield
+
+
+@pytest.fixture(scope="module")
+def straight(
+    backbone: Backbone,
+    tiny_base: Path,
+    cat_pictures: Path,
+    dog_pictures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    two_steps: None,
+) -> Run:
+    """3 + 4 steps, samples after 2, 4 and 6; never stopped."""
+    run = tiny_run(
         tiny_base,
-        tmp_path / "run",
+        tmp_path_factory.mktemp("samples") / "straight",
         cat_pictures,
         dog_pictures,
         tuning=Tuning(steps=4, rank=2),
@@ -37,22 +54,27 @@ def run(tiny_base: Path, cat_pictures: Path, dog_pictures: Path, tmp_path: Path)
         card_pictures=0,
         save_steps=4,
     )
+    learn(run, backbone=backbone)
+    return run
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
+def run(straight: Run, tmp_path: Path) -> Run:
+    """The same, not begun."""
+    return replace(straight, out=tmp_path / "run")
+
+
+@pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Every folder that was drawn into; two denoising steps are enough here."""
+    """Every folder that was drawn into."""
     folders: list[Path] = []
-    plain, sample = training_samples.TrainingSamples._draw, training_samples.sample
+    plain = training_samples.TrainingSamples._draw
 
     def watched(self: object, model: object, prompts: object, folder: Path) -> None:
         folders.append(folder)
         plain(self, model, prompts, folder)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training_samples.TrainingSamples, "_draw", watched)
-    monkeypatch.setattr(
-        training_samples, "sample", lambda *given, **named: sample(*given, **named, steps=2)
-    )
     return folders
 
 
@@ -110,12 +132,9 @@ def test_they_change_nothing_and_show_the_concept_of_their_step(
 
 @pytest.mark.parametrize("stop", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_resumed_run_has_the_same_each_once(
-    run: Run, backbone: Backbone, drawn: list[Path], stop: int
+    run: Run, straight: Run, backbone: Backbone, drawn: list[Path], stop: int
 ) -> None:
     """Stopped before its samples are drawn, as by a kill after the checkpoint."""
-    straight = replace(run, out=run.out.with_name("straight"))
-    learn(straight, backbone=backbone)
-    drawn.clear()
     assert learn(run, backbone=backbone, on_step=stop_at(stop)) is None  # type: ignore[arg-type]
     before = {p: p.stat().st_mtime_ns for p in run.out.glob("*/samples/*/*")}
     pictures: list[StepPicture] = []
@@ -147,13 +166,13 @@ def test_a_step_that_is_taken_again_is_not_drawn_again(
     assert [p.global_step for p in pictures] == [6, 6]
 
 
-def test_waves_draw_each_their_own(run: Run, backbone: Backbone, drawn: list[Path]) -> None:
-    one = replace(run, out=run.out.with_name("one"))
-    learn(one, backbone=backbone)
+def test_waves_draw_each_their_own(
+    run: Run, straight: Run, backbone: Backbone, drawn: list[Path]
+) -> None:
     waves = replace(run, batch_concepts=1)
     learn(waves, backbone=backbone)
-    assert sorted(samples(waves)) == sorted(samples(one))
-    assert len(drawn) == 12
+    assert sorted(samples(waves)) == sorted(samples(straight))
+    assert len(drawn) == 6
 
 
 def test_trackers_get_them(

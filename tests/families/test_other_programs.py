@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,23 +33,30 @@ PROMPT = "a photo of a <krk1> cat in the dog"
 SIDE, STEPS, GUIDANCE = 32, 3, 5.0
 
 
-@pytest.fixture
-def trained(
-    family: str,
+@pytest.fixture(scope="module")
+def trained_of(
     base_of: Callable[[str], Path],
     in_float32: Loaded,
     cat_pictures: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+) -> Callable[[str], Path]:
     """A finished run, its edit and word then made so large that they decide the picture."""
-    out = tmp_path_factory.mktemp(family) / "run"
-    learn(
-        family_run(base_of(family), out, cat_pictures, card_pictures=1),
-        backbone=in_float32(family),
-    )
-    adapter = Adapter.load(out)
-    replace(adapter, factors=loud_edit(adapter), vector=20 * adapter.vector).save(out)
-    return out
+
+    @cache
+    def trained(family: str) -> Path:
+        out = tmp_path_factory.mktemp(family) / "run"
+        run = family_run(base_of(family), out, cat_pictures, card_pictures=0)
+        learn(run, backbone=in_float32(family))
+        adapter = Adapter.load(out)
+        replace(adapter, factors=loud_edit(adapter), vector=20 * adapter.vector).save(out)
+        return out
+
+    return trained
+
+
+@pytest.fixture
+def trained(family: str, trained_of: Callable[[str], Path]) -> Path:
+    return trained_of(family)
 
 
 def draw(model: PictureModel, prompt: str, seed: int) -> np.ndarray:

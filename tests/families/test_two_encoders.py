@@ -17,6 +17,7 @@ from textreg.adapter.about import Facts
 from textreg.adapter.export import export
 from textreg.adapter.reading import Told
 from textreg.backbone import load
+from textreg.config import Inversion, Tuning
 from textreg.errors import UserError
 from textreg.evaluate.identifier_drift import leakage
 from textreg.importing import import_file
@@ -28,6 +29,7 @@ XL = "tiny-sdxl"
 FIRST = 32
 """Width of the first encoder."""
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+FEW: dict[str, Any] = {"inversion": Inversion(steps=1), "tuning": Tuning(steps=2, rank=2)}
 
 
 def test_the_pooled_vector_is_the_true_end_tokens(
@@ -148,7 +150,7 @@ def test_two_concepts_train_as_each_alone_and_a_stopped_run_goes_on(
 ) -> None:
     """Pooled vectors and sizes go with their own samples."""
     backbone, base = in_float64(XL), base_of(XL)
-    options = {"dtype": "fp64", "prior": prior}
+    options = {"dtype": "fp64", "prior": prior, **FEW}
     both = family_run(base, tmp_path / "both", cat_pictures, dog_pictures, **options)
     together = train(both, backbone).adapters()
     # The second one's identifier is the second of the list.
@@ -157,7 +159,7 @@ def test_two_concepts_train_as_each_alone_and_a_stopped_run_goes_on(
     torch.testing.assert_close(single.vector, together[1].vector, **CLOSE)
     assert_same_edit(together[1], single, **CLOSE)
     resumed = replace(alone, out=tmp_path / "resumed")
-    train_some(resumed, backbone, 4)
+    train_some(resumed, backbone, 2)
     train(resumed, backbone)
     assert results(resumed.out) == results(alone.out)
 

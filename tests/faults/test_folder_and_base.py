@@ -95,25 +95,55 @@ DAMAGE = {
 }
 
 
+@pytest.fixture(scope="module")
+def straight(
+    backbone: Backbone,
+    tiny_base: Path,
+    cat_pictures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The folder of the same run, never stopped."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    train(tiny_run(tiny_base, out, cat_pictures), backbone)
+    return out
+
+
+@pytest.fixture(scope="module")
+def half_way(
+    backbone: Backbone,
+    tiny_base: Path,
+    cat_pictures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """After five of its six steps."""
+    out = tmp_path_factory.mktemp("half-way") / "run"
+    train_some(tiny_run(tiny_base, out, cat_pictures), backbone, 5)
+    return out
+
+
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_damaged_line_of_the_metrics_is_told_and_left_out(
-    backbone: Backbone, run: Run, what: str, capsys: pytest.CaptureFixture[str]
+    backbone: Backbone,
+    run: Run,
+    straight: Path,
+    half_way: Path,
+    what: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    train(replace(run, out=run.out.parent / "straight"), backbone)
-    train_some(run, backbone, 3)
+    shutil.copytree(half_way, run.out)
     metrics = run.out / "metrics.jsonl"
     first, *others = metrics.read_bytes().splitlines(keepends=True)
     metrics.write_bytes(first + DAMAGE[what] + b"\n" + b"".join(others))
     train(run, backbone)
     assert f"{metrics}: line 2 is damaged (1 in all)" in capsys.readouterr().err
-    assert results(run.out) == results(run.out.parent / "straight")
+    assert results(run.out) == results(straight)
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "metrics.jsonl", "learned_embeds.safetensors"])
 def test_a_link_out_of_the_folder_is_refused_before_anything_is_written(
-    backbone: Backbone, run: Run, tmp_path: Path, name: str
+    backbone: Backbone, run: Run, half_way: Path, tmp_path: Path, name: str
 ) -> None:
-    train_some(run, backbone, 1)
+    shutil.copytree(half_way, run.out)
     outside = tmp_path / "outside"
     outside.mkdir()
     place = run.out / name
@@ -126,8 +156,8 @@ def test_a_link_out_of_the_folder_is_refused_before_anything_is_written(
     assert sorted(outside.rglob("*")) == before
 
 
-def test_a_pipe_in_the_folder_never_blocks(backbone: Backbone, run: Run) -> None:
-    train_some(run, backbone, 1)
+def test_a_pipe_in_the_folder_never_blocks(backbone: Backbone, run: Run, half_way: Path) -> None:
+    shutil.copytree(half_way, run.out)
     (run.out / "metrics.jsonl").unlink()
     os.mkfifo(run.out / "metrics.jsonl")
     with pytest.raises(UserError, match="is a pipe or a device"):
@@ -175,10 +205,10 @@ def test_a_resume_where_nothing_has_begun_is_an_error(
 
 @pytest.mark.parametrize("number", [2, 0, "\x1b[2J", None])
 def test_a_folder_of_another_format_is_refused(
-    backbone: Backbone, run: Run, number: object
+    backbone: Backbone, run: Run, half_way: Path, number: object
 ) -> None:
     """Fault 10: what another version began, older or newer."""
-    train_some(run, backbone, 2)
+    shutil.copytree(half_way, run.out)
     path = run.out / "run.yaml"
     record = yaml.safe_load(path.read_text())
     assert record["format"] == 1
@@ -188,18 +218,18 @@ def test_a_folder_of_another_format_is_refused(
     assert str(refusal.value).isprintable()
     del record["format"]
     path.write_text(yaml.safe_dump(record))
-    assert len(list(trainings(run, backbone))) == 4, "of before there were formats"
+    assert len(list(trainings(run, backbone))) == 1, "of before there were formats"
 
 
 def test_other_versions_of_packages_are_told(
-    backbone: Backbone, run: Run, capsys: pytest.CaptureFixture[str]
+    backbone: Backbone, run: Run, half_way: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_some(run, backbone, 2)
+    shutil.copytree(half_way, run.out)
     path = run.out / "environment.json"
     record = json.loads(path.read_text())
     now = record["packages"]["torch"]
     record["packages"]["torch"] = "1.0"
     path.write_text(json.dumps(record))
     assert "versions" not in capsys.readouterr().err
-    assert len(list(trainings(run, backbone))) == 4
+    assert len(list(trainings(run, backbone))) == 1
     assert f"other versions (torch 1.0 there, {now} here)" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from tiny_run import results
 
 SETTINGS = {
     "images": {"resolution": 16, "views": 2},
-    "inversion": {"steps": 3},
+    "inversion": {"steps": 2},
     "tuning": {"steps": 3, "rank": 2},
     "card_pictures": 1,
     "seed": 5,
@@ -29,8 +29,8 @@ PHASES: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "caching": (Latents, "_encode", lambda *_: True),
     "stage 1": (Training, "take_step", lambda t: t.global_step == 1),
     "switch": (Training, "_enter", lambda _, index: index == 1),
-    "stage 2": (Training, "take_step", lambda t: t.global_step == 4),
-    "last step": (Training, "take_step", lambda t: t.global_step == 5),
+    "stage 2": (Training, "take_step", lambda t: t.global_step == 3),
+    "last step": (Training, "take_step", lambda t: t.global_step == 4),
     "saving": (FrontWatch, "finish", lambda *_: True),
     "sampling": (learning, "sample", lambda *_: True),
     "export": (learning, "export", lambda *_: True),

@@ -1,7 +1,6 @@
 """A folder in which the documented commands find what they name, and their result in it."""
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, cat_pictu
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr(sys, "argv", [script])
-        patch.setattr(textreg.learning, "sample", partial(textreg.learning.sample, steps=1))
         assert train.main([*words, *SHORT]) == 0
     return place
 
