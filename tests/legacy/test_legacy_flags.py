@@ -8,7 +8,7 @@ import pytest
 from seed_commands import TRAINING, words_of
 
 from textreg.errors import UserError
-from textreg.legacy.command import read_command
+from textreg.legacy.command import in_flags, read_command
 from textreg.legacy.flags import FLAGS, split_glued
 from textreg.legacy.train import main
 
@@ -214,6 +214,14 @@ def test_messages_name_the_flags_that_were_typed(words: list[str], flag: str) ->
     assert flag in str(error.value)
 
 
+def test_what_a_run_says_later_is_said_with_these_flags_too() -> None:
+    said = "concepts.0.identifier is '<a>' there, '<b>' here; tuning.rank is 2 there, 4 here"
+    wanted = "--placeholder_token is '<a>' there, '<b>' here; --lora_rank is 2 there, 4 here"
+    said = in_flags(f"logs/cat holds another run: {said}. Choose another --out")
+    assert said == f"logs/cat holds another run: {wanted}. Choose another --output_dir"
+    assert in_flags(said) == said
+
+
 def test_pickles_are_not_written_and_said_so() -> None:
     for kind in ("pt", "both"):
         lines = read_command(command(f"--output_format={kind}")).lines
@@ -237,7 +245,7 @@ def test_only_known_flags_are_split_off() -> None:
 def test_reading_flags_needs_no_torch() -> None:
     program = (
         "import sys\n"
-        "from textreg.legacy.command import read_command\n"
+        "from textreg.legacy.command import in_flags, read_command\n"
         "from textreg.legacy.sample import parser\n"
         "parser().format_help()\n"
         f"read_command({command()!r})\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,10 +197,10 @@ def _run(values: dict[str, Any]) -> Run:
     try:
         return require_steps(run_from(nested(values), Path("the flags")))
     except UserError as error:
-        raise UserError(_in_flags(str(error))) from None
+        raise UserError(in_flags(str(error))) from None
 
 
-def _in_flags(message: str) -> str:
+def in_flags(message: str) -> str:
     """A message about the run's keys, said with the original's flags."""
     names = {flag.key: name for name, flag in FLAGS.items() if flag.key}
     names |= {
@@ -207,6 +208,8 @@ def _in_flags(message: str) -> str:
         "concepts.0.identifier": "--placeholder_token",
         "--noun": "--class_tokens",
         "--identifier": "--placeholder_token",
+        "--base": "--pretrained_model_name_or_path",
+        "--out": "--output_dir",
         "--rank": "--lora_rank",
         "--tuning-steps": "--max_train_steps",
         "--inversion-steps": "--ti_train_step",
@@ -214,6 +217,8 @@ def _in_flags(message: str) -> str:
         "mask.ratio": "--mask_identifier_ratio",
     }
     for key in sorted(names, key=len, reverse=True):
-        if "." in key or key.startswith("--") or message.startswith(f"{key} "):
+        if key.startswith("--"):
+            message = re.sub(rf"{key}(?![\w-])", names[key], message)
+        elif "." in key or message.startswith(f"{key} "):
             message = message.replace(key, names[key])
     return message

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from textreg.errors import QuarantineError, UserError, of_system
 from textreg.interrupt import STOPPED, StopFlag, stop_flag
-from textreg.legacy.command import Command, read_command
+from textreg.legacy.command import Command, in_flags, read_command
 
 if TYPE_CHECKING:
     from textreg.commands.progress import TrainingProgress
@@ -34,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 print(f"{weights}: learned {command.run.concepts[0].words!r}")
                 return 0
     except UserError as error:
-        print(f"train_lora_w_ti.py: {error}", file=sys.stderr)
+        print(f"train_lora_w_ti.py: {in_flags(str(error))}", file=sys.stderr)
         return 2
     except QuarantineError as error:
         print(f"train_lora_w_ti.py: {error}", file=sys.stderr)
