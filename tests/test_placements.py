@@ -161,7 +161,8 @@ def test_each_concept_of_a_batch_is_a_unet_with_its_edit_in_the_weights(
 
 
 @pytest.mark.parametrize(
-    ("placement", "prior"), [("full", "none"), ("self", "output-preservation")]
+    ("placement", "prior"),
+    [("full", "none"), pytest.param("self", "output-preservation", marks=pytest.mark.slow)],
 )
 def test_concepts_in_one_batch_are_each_alone(
     placement: Placement,
@@ -196,7 +197,7 @@ def test_concepts_in_one_batch_are_each_alone(
         assert all(up.abs().max() > 1e-4 for _, up in alone.factors.values())
 
 
-@pytest.mark.parametrize("placement", ["self", "full"])
+@pytest.mark.parametrize("placement", [pytest.param("self", marks=pytest.mark.slow), "full"])
 def test_stopped_and_continued_is_never_stopped(
     placement: Placement, backbone: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path
 ) -> None:

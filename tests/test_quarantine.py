@@ -63,8 +63,18 @@ def state_of(training: Training) -> dict[str, Tensor]:
     return {k: v.detach().clone() for k, v in training.state().items() if "quarantine" not in k}
 
 
-@pytest.mark.parametrize("where", [latent, weight, gradient])
-@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize(
+    ("where", "stage"),
+    [
+        (latent, 0),
+        (weight, 1),
+        (gradient, 1),
+        *(
+            pytest.param(*x, marks=pytest.mark.slow)
+            for x in ((latent, 1), (weight, 0), (gradient, 0))
+        ),
+    ],
+)
 def test_the_others_are_bit_equal_and_the_bad_one_stays(
     backbone: Backbone,
     make_run: Callable[..., Run],

@@ -149,7 +149,13 @@ def gradients_of_a_step(
 
 @pytest.mark.parametrize("stage", ["inversion", "tuning"])
 @pytest.mark.parametrize(
-    ("ranks", "batch", "accumulation"), [(2, 2, 1), (2, 1, 2), (2, 4, 3), (4, 2, 2)]
+    ("ranks", "batch", "accumulation"),
+    [
+        (2, 1, 2),
+        (4, 2, 2),
+        pytest.param(2, 2, 1, marks=pytest.mark.slow),
+        pytest.param(2, 4, 3, marks=pytest.mark.slow),
+    ],
 )
 def test_divided_samples_give_the_gradient_of_one_rank(
     backbone64: Backbone, make_run: MakeRun, stage: str, ranks: int, batch: int, accumulation: int

@@ -61,7 +61,9 @@ def straight(
     return left
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize(
+    "stop_after", [1, 3, 4, 6, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))]
+)
 def test_stopped_and_continued_is_never_stopped(
     backbone: Backbone, make_run: MakeRun, straight: dict[str, Any], stop_after: int
 ) -> None:

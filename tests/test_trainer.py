@@ -102,7 +102,7 @@ def test_first_tuning_step_moves_no_down(
         assert bool(grad.any()) is name.startswith("up")
 
 
-@pytest.mark.parametrize("form", ["norm", "squared"])
+@pytest.mark.parametrize("form", ["norm", pytest.param("squared", marks=pytest.mark.slow)])
 def test_concepts_in_one_batch_are_each_alone(
     backbone64: Backbone,
     tiny_base: Path,

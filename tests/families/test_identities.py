@@ -15,7 +15,7 @@ from family_setting import (
     plain_prediction,
     random_adapter,
 )
-from textreg.config import TextReg, Tuning
+from textreg.config import Inversion, TextReg, Tuning
 from textreg.sampling import PictureModel
 from tiny_run import train
 
@@ -65,7 +65,8 @@ def test_hard_mode_leaves_class_and_empty_prompt_exact(
         cat_pictures,
         dtype="fp64",
         textreg=TextReg(hard=True, class_templates="one"),
-        tuning=Tuning(steps=3, rank=2, learning_rate=0.05),
+        inversion=Inversion(steps=1),
+        tuning=Tuning(steps=2, rank=2, learning_rate=0.05),
     )
     backbone = in_float64(family)
     adapter = train(run, backbone).adapters()[0]
