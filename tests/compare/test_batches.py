@@ -15,7 +15,8 @@ from textreg.compare.cell_training import train_cells
 from textreg.compare.cells import Cell, plan_cells
 from textreg.compare.variants import variants_of
 from textreg.errors import UserError
-from textreg.run_folder import RunFolder, read_record
+from textreg.run_folder import RunFolder
+from textreg.run_record import read_record
 from textreg.training import Training
 from tiny_run import assert_same_edit
 

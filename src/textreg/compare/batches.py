@@ -23,7 +23,8 @@ from textreg.config import Run
 from textreg.errors import UserError
 from textreg.front import BEST, FRONT_FILE
 from textreg.learning import write_cards
-from textreg.run_folder import RunFolder, read_record
+from textreg.run_folder import RunFolder
+from textreg.run_record import read_record
 from textreg.trainer import check_pictures, content_hashes
 
 STATES = "states"
