@@ -127,7 +127,8 @@ def _draw(
                 progress.advance(task)
     sheet = out / f"grid_{first:05}.png"
     publish_png(sheet, grid([pictures[i : i + count] for i in range(0, len(pictures), count)]))
-    print(f"{len(pictures)} pictures in {out}; all at once: {sheet}")
+    said = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+    print(f"{said} in {out}; all at once: {sheet}")
     return 0
 
 
