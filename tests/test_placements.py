@@ -23,6 +23,7 @@ from textreg.base_configs import CONFIGS
 from textreg.config import Inversion, Optimizer, Run, Tuning
 from textreg.edits import Edits
 from textreg.errors import UserError
+from textreg.evaluate import epsilon_drift
 from textreg.evaluate.epsilon_drift import EpsilonDrift
 from textreg.importing import import_file
 from textreg.method import attention_edit
@@ -295,8 +296,11 @@ def test_what_peft_trains_on_all_of_attention_is_read(
         torch.testing.assert_close(up @ down, wanted, rtol=1e-6, atol=1e-6)
 
 
-def test_its_drift_is_measured_and_grows_with_the_edit(backbone64: Backbone) -> None:
+def test_its_drift_is_measured_and_grows_with_the_edit(
+    backbone64: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Self-attention alone moves every prompt, the empty one too; `textreg evaluate` sees it."""
+    monkeypatch.setattr(epsilon_drift, "_STEPS", 2)
     drift = EpsilonDrift(PictureModel(backbone64), ["a dog", ""], num_timesteps=2)
     small, large = (
         drift.each(PictureModel(backbone64, adapter_of(backbone64, "self", size)))

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,20 @@ def straight(
     return left
 
 
+@pytest.fixture(scope="module")
+def begun(
+    backbone: Backbone,
+    tiny_base: Path,
+    cat_pictures: Path,
+    dog_pictures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The folder of that run after four of its six steps."""
+    out = tmp_path_factory.mktemp("begun") / "run"
+    train_some(tiny_run(tiny_base, out, cat_pictures, dog_pictures, save_steps=2), backbone, 4)
+    return out
+
+
 @pytest.mark.parametrize(
     "stop_after", [1, 3, 4, 6, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))]
 )
@@ -111,6 +126,7 @@ def test_an_interrupt_leaves_no_half_state(
     backbone: Backbone,
     make_run: MakeRun,
     straight: dict[str, Any],
+    begun: Path,
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
     interrupt: type[BaseException],
@@ -122,10 +138,10 @@ def test_an_interrupt_leaves_no_half_state(
     if moment == "second stage":
         monkeypatch.setattr(TuningStage, "__init__", strike)
     elif moment == "within a step":
-        train_some(run, backbone, 4)
+        shutil.copytree(begun, run.out)
         monkeypatch.setattr(training.Training, "_clip", strike)
     else:
-        train_some(run, backbone, 4)
+        shutil.copytree(begun, run.out)
         monkeypatch.setattr(training, "DRIFT_EVERY", 1)
         monkeypatch.setattr(TextShift, "measure", strike)
     with pytest.raises(interrupt):
@@ -195,15 +211,16 @@ CHANGES = {
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_another_run_in_the_folder_is_refused_by_field(
-    backbone: Backbone, make_run: MakeRun, field: str
+    backbone: Backbone, make_run: MakeRun, straight: dict[str, Any], begun: Path, field: str
 ) -> None:
     run = make_run("run")
-    train_some(run, backbone, 1)
+    shutil.copytree(begun, run.out)
     before = results(run.out)
     with pytest.raises(UserError, match=rf"holds another run: {field} is \S+ there, \S+ here\."):
         next(trainings(make_run("run", **CHANGES[field]), backbone))
     assert results(run.out) == before
-    assert len(list(trainings(run, backbone))) == 5
+    assert len(list(trainings(run, backbone))) == 2
+    assert results(run.out) == straight
 
 
 def test_two_differing_fields_are_both_named(backbone: Backbone, make_run: MakeRun) -> None:

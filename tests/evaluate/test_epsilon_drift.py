@@ -3,11 +3,18 @@ import torch
 
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
+from textreg.evaluate import epsilon_drift
 from textreg.evaluate.epsilon_drift import EpsilonDrift
 from textreg.method.text_regularizer import pinned_basis
 from textreg.sampling import PictureModel
 
 PROMPTS = ["a photo of a cat", "a dog"]
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the latents at which predictions are compared; any will do."""
+    monkeypatch.setattr(epsilon_drift, "_STEPS", 2)
 
 
 def tuned(backbone: Backbone, strength: float, pinned: torch.Tensor | None = None) -> PictureModel:

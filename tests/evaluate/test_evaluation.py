@@ -15,7 +15,7 @@ from torch import Tensor
 
 from textreg.backbone import Backbone
 from textreg.errors import UserError
-from textreg.evaluate import Options, evaluate, evaluation, model_pair, probe
+from textreg.evaluate import Options, epsilon_drift, evaluate, evaluation, model_pair, probe
 from textreg.evaluate.features import pixel_tensor
 from textreg.evaluate.pretrained_features import ClipFeatures, Dinov2Features
 from textreg.sampling import PictureModel, sample
@@ -66,6 +66,7 @@ def finished(
 def small(monkeypatch: pytest.MonkeyPatch, backbone: Backbone) -> None:
     """A few timesteps of a few prompts, and the base of the other tests."""
     monkeypatch.setattr(probe, "TIMESTEPS", 2)
+    monkeypatch.setattr(epsilon_drift, "_STEPS", 2)
     monkeypatch.setattr(model_pair, "load", lambda source, **_: backbone)
 
 

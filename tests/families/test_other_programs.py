@@ -20,7 +20,7 @@ from family_setting import (
 from textreg.adapter import Adapter
 from textreg.adapter.about import Facts
 from textreg.adapter.export import export
-from textreg.config import Inversion
+from textreg.config import Inversion, Tuning
 from textreg.learning import learn
 from textreg.sampling import PictureModel, sample, scheduler_of
 from tiny_run import loud_edit
@@ -102,6 +102,7 @@ def test_a_word_of_several_vectors_has_as_many_in_both_text_encoders(
             out,
             cat_pictures,
             inversion=Inversion(steps=1, vectors=2),
+            tuning=Tuning(steps=1, rank=2),
             card_pictures=0,
         ),
         backbone=backbone,
@@ -159,7 +160,9 @@ def test_plain_diffusers_takes_the_web_interfaces_lora_as_well(
         torch.testing.assert_close(found[name], up @ down, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("file", ["pytorch_lora_weights", "webui/krk1_lora"])
+@pytest.mark.parametrize(
+    "file", ["webui/krk1_lora", pytest.param("pytorch_lora_weights", marks=pytest.mark.slow)]
+)
 def test_an_edit_of_all_of_attention_means_the_same_to_plain_diffusers(
     file: str, base_of: Callable[[str], Path], in_float32: Loaded, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Fault 9: a checkpoint that is whole by its checksum, but no state of the run, is one line."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,13 +47,30 @@ HOSTILE: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def stopped(
+    backbone: Backbone,
+    tiny_base: Path,
+    cat_pictures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
+    """In stage 2."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    run = tiny_run(tiny_base, out, cat_pictures)
+    train_some(run, backbone, 4)
+    return run
+
+
+@pytest.fixture
+def run(stopped: Run, tmp_path: Path) -> Run:
+    """A copy of it."""
+    return replace(stopped, out=shutil.copytree(stopped.out, tmp_path / "run"))
+
+
 @pytest.mark.parametrize("how", HOSTILE)
-def test_what_is_no_state_of_this_run_is_one_line(
-    backbone: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path, how: str
-) -> None:
-    run = tiny_run(tiny_base, tmp_path / "run", cat_pictures)
+def test_what_is_no_state_of_this_run_is_one_line(backbone: Backbone, run: Run, how: str) -> None:
     change, match = HOSTILE[how]
-    forge(run, backbone, change)
+    forge(run, change)
     before = results(run.out)
     with pytest.raises(UserError, match=match) as refusal:
         next(trainings(run, backbone))
@@ -61,9 +79,8 @@ def test_what_is_no_state_of_this_run_is_one_line(
     assert results(run.out) == before
 
 
-def forge(run: Run, backbone: Backbone, change: Callable[[Checkpoint], Checkpoint]) -> None:
-    """Stop in stage 2 and publish another state under a right checksum."""
-    train_some(run, backbone, 4)
+def forge(run: Run, change: Callable[[Checkpoint], Checkpoint]) -> None:
+    """Publish another state under a right checksum."""
     folder = run.out / "checkpoints"
     checkpoint, _ = newest_checkpoint(folder)
     assert checkpoint is not None
@@ -74,12 +91,9 @@ def forge(run: Run, backbone: Backbone, change: Callable[[Checkpoint], Checkpoin
 
 
 @pytest.mark.parametrize("name", ["vectors", "edit.down", MOMENT, "optimizer.down/step"])
-def test_numbers_that_are_none_end_in_quarantine(
-    backbone: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path, name: str
-) -> None:
+def test_numbers_that_are_none_end_in_quarantine(backbone: Backbone, run: Run, name: str) -> None:
     """They are that concept's alone: no refusal, which would stop the others with it."""
-    run = tiny_run(tiny_base, tmp_path / "run", cat_pictures)
-    forge(run, backbone, changed(name, lambda t: torch.full_like(t, torch.nan)))
+    forge(run, changed(name, lambda t: torch.full_like(t, torch.nan)))
     with pytest.raises(QuarantineError, match=r"cat: the .* is not finite at tuning step 3"):
         train(run, backbone)
     assert not list(run.out.glob("*.safetensors"))
