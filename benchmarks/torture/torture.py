@@ -3,26 +3,28 @@
     python benchmarks/torture/torture.py --json benchmarks/results/torture-cpu.json
     python benchmarks/torture/torture.py --parts kills disk --json short.json --kills 8
 
-Each part is written when it is done, and left out when it is there already, so that a run that was
-stopped goes on with the part that it was in; --again makes the parts that are named anew.
+Two parts are measured at a time, each by a process of its own. Each is written when it is done, and
+left out when it is there already, so that a run that was stopped goes on with the parts that it was
+in; --again makes the parts that are named anew. Every part records its CPU seconds beside those of
+the clock: on a machine that others use, they are what it takes.
 Every process that is killed is one that this program started.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import fcntl
 import json
 import os
-import random
 import re
-import signal
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,133 +32,13 @@ HERE = Path(__file__).parent
 HOME = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from forked import PHASES, Ended, prepare, run  # noqa: E402
+from strikes import disk, kills, twice  # noqa: E402
 
-_SEED = 0
-TWO = ("--batch-concepts", "2")
-
-
-class Told:
-    """Progress with what is left by the pace so far."""
-
-    def __init__(self, part: str, total: int):
-        self._part, self._total, self._done, self._start = part, total, 0, time.monotonic()
-
-    def step(self, words: str) -> None:
-        """One more is done."""
-        self._done += 1
-        left = (time.monotonic() - self._start) / self._done * (self._total - self._done)
-        done = f"{self._part} {self._done}/{self._total}"
-        print(f"{done}, {left / 60:.1f} min left: {words}", flush=True)
-
-
-def adapters(out: Path) -> dict[str, str]:
-    """sha256 of every file of weights that a run leaves, without its checkpoints."""
-    return {
-        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(out.rglob("*.safetensors"))
-        if "checkpoints" not in path.parts
-    }
-
-
-def sound(ended: Ended) -> bool:
-    """Whether a command ended well, or refused in one line of ours."""
-    lines = [line for line in ended.said.splitlines() if line.startswith("textreg: ")]
-    return "Traceback" not in ended.said and (ended.code == 0 or len(lines) >= 1)
-
-
-def straight(work: Path, words: list[str], name: str) -> tuple[Ended, Path]:
-    """The same command, never struck; once a name."""
-    out = work / f"straight-{name}"
-    ended = run([*words, "--out", str(out)])
-    if ended.code:
-        raise SystemExit(f"the run that nothing strikes fails: {ended.said}")
-    return ended, out
-
-
-def kills(
-    work: Path,
-    concepts: int,
-    count: int,
-    part: str,
-    first: tuple[str, ...] = (),
-    again: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    """Kill at a random moment of every phase in turn, three times a run, then let it finish.
-
-    Args:
-        work: an empty folder.
-        concepts: of a run.
-        count: kills in all.
-        part: its name.
-        first: more words for the command.
-        again: still more, from the first kill on.
-    """
-    words = prepare(work, concepts) + list(first)
-    whole, out = straight(work, words, part)
-    wanted, struck = adapters(out), dict.fromkeys(PHASES, 0)
-    draw, told = random.Random(f"{_SEED} {part}"), Told(part, count)
-    same = failed = number = runs = 0
-    while sum(struck.values()) < count:
-        out = work / f"{part}-{runs}"
-        command, here = [*words, "--out", str(out)], 0
-        for _ in range(3):
-            phase = PHASES[number % len(PHASES)]
-            number += 1
-            ended = run(command, kill=(phase, draw.random() * whole.lasted(phase)))
-            if ended.code == -signal.SIGKILL and sum(struck.values()) < count:
-                struck[ended.phase] += 1
-                here += 1
-                command = [*words, *again, "--out", str(out)]
-                told.step(f"{ended.phase} after {ended.seconds:.1f} s")
-        last = run(command)
-        runs += 1
-        found = adapters(out)
-        if last.code == 0 and found == wanted:
-            same += here
-        else:
-            failed += 1
-            print(f"NOT THE SAME: {out} exit {last.code} {last.said[-600:]}", flush=True)
-    return {"kills": sum(struck.values()), "same": same, "runs": runs, "phases": struck}
-
-
-def disk(work: Path) -> dict[str, Any]:
-    """No file may be larger than so many bytes, from each phase on; then the same command again."""
-    words = prepare(work, 1)
-    _, out = straight(work, words, "disk")
-    wanted = adapters(out)
-    sizes = sorted({p.stat().st_size for p in out.rglob("*") if p.is_file()} - {0})
-    # From the first byte in each phase; then, from the start on, just too little for every file.
-    cases = [(phase, 0) for phase in PHASES]
-    cases += [(PHASES[0], size - 1) for size in sizes[:: max(1, len(sizes) // 6)]]
-    told, rows = Told("disk", len(cases)), list[dict[str, Any]]()
-    for number, (phase, limit) in enumerate(cases):
-        out = work / f"disk-{number}"
-        ended = run([*words, "--out", str(out)], file_size=(phase, limit))
-        line = next((x for x in ended.said.splitlines() if x.startswith("textreg: ")), "")
-        again = run([*words, "--out", str(out)])
-        rows.append(
-            {
-                "from": phase,
-                "limit": limit,
-                "struck in": ended.phase,
-                "exit": ended.code,
-                "one line": sound(ended) and str(out) in line,
-                "bytes named": bool(re.search(r"[\d,]+ bytes needed", line)),
-                "goes on to the same": again.code == 0 and adapters(out) == wanted,
-            }
-        )
-        told.step(f"from {phase}, {limit} bytes: exit {ended.code}")
-        if not (rows[-1]["one line"] and rows[-1]["goes on to the same"]):
-            print(f"FULL DISK {rows[-1]}: {ended.said[-600:]} {again.said[-300:]}", flush=True)
-    return {"rows": rows}
-
-
-def twice(work: Path) -> dict[str, Any]:
-    """The same command twice: the same bytes of every file of weights."""
-    words = prepare(work, 2)
-    found = [adapters(straight(work, words, f"twice-{n}")[1]) for n in range(2)]
-    return {"files": len(found[0]), "same": found[0] == found[1]}
+TWO, FOUR = (("--batch-concepts", n) for n in "24")
+WIDE = ("--dtype", "fp64")
+HOSTILE = "tests/faults/test_hostile_inputs.py"
+KINDS = len(re.findall(r"^@generated$", (HOME / HOSTILE).read_text(), re.M))
+"""Tests there that are given generated inputs."""
 
 
 def told_by_tests(*names: str, examples: int | None = None) -> dict[str, Any]:
@@ -197,26 +79,25 @@ def told_by_tests(*names: str, examples: int | None = None) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--parts", nargs="+", metavar="PART", help="default: all")
-    parser.add_argument("--again", action="store_true")
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--inputs", type=int, default=10000)
-    parser.add_argument("--hardware", default="2-core AMD EPYC (Zen 4), CPU")
-    given = parser.parse_args()
-    few = max(1, given.kills // 5)
-    parts: dict[str, Callable[[Path], dict[str, Any]]] = {
-        "twice": twice,
-        "kills": lambda work: kills(work, 1, given.kills, "kills"),
-        "four": lambda work: kills(work, 4, few, "four"),
-        # In float64 a batch of another size differs far below what the files, in float32, show.
-        "company": lambda work: kills(
-            work, 4, few, "company", (*TWO, "--dtype", "fp64"), ("--batch-concepts", "4")
-        ),
-        "company32": lambda work: kills(work, 4, few, "company", TWO, ("--batch-concepts", "4")),
+def parts_of(count: int, inputs: int) -> dict[str, Callable[[Path], dict[str, Any]]]:
+    """Every part by name, the longest first; each is given an empty folder.
+
+    Args:
+        count: kills of one concept.
+        inputs: generated inputs, of all kinds together; rounded up to as many of each.
+    """
+    few = max(1, count // 5)
+    return {
+        "hostile": lambda _: told_by_tests(HOSTILE, examples=-(-inputs // KINDS)),
+        "kills": lambda work: kills(work, 1, count, "kills"),
         "disk": disk,
+        "four": lambda work: kills(work, 4, few, "four"),
+        # More than the run began with: it goes on with the waves that it has.
+        "company": lambda work: kills(work, 4, few, "company", TWO, FOUR),
+        # Fewer, as for want of memory: the waves that have not begun are of that many. In float64
+        # a batch of another size differs far below what the files, in float32, show.
+        "fewer": lambda work: kills(work, 4, few, "fewer", (*FOUR, *WIDE), TWO),
+        "twice": twice,
         "writes": lambda _: told_by_tests(
             "tests/faults/test_checkpoint_writes.py", "tests/faults/test_export_writes.py"
         ),
@@ -228,28 +109,70 @@ def main() -> None:
         "checkpoints": lambda _: told_by_tests(
             "tests/test_checkpoint.py", "tests/faults/test_checkpoint_content.py"
         ),
-        "hostile": lambda _: told_by_tests(
-            "tests/faults/test_hostile_inputs.py", examples=-(-given.inputs // 7)
-        ),
     }
+
+
+def measure(name: str, part: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """A part's figures, with what it took."""
+    start, cpu = time.monotonic(), cpu_seconds()
+    with tempfile.TemporaryDirectory() as work:
+        found = part(Path(work))
+    found |= {
+        "seconds": round(time.monotonic() - start),
+        "cpu seconds": round(cpu_seconds() - cpu),
+    }
+    print(f"{name}: {json.dumps(found)}", flush=True)
+    return found
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it waited for."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
+
+
+def note(path: Path, name: str, part: dict[str, Any], hardware: str) -> None:
+    """Put a part's figures beside the others, of which another process may add one as well."""
+    with path.with_name(f".{path.name}.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        found = {"hardware": hardware} | there(path) | {name: part}
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(json.dumps(found, indent=1) + "\n")
+        partial.replace(path)
+
+
+def there(path: Path) -> dict[str, Any]:
+    """What was measured so far."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", metavar="PART", help="default: all")
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--jobs", type=int, default=2, help="parts at a time")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--inputs", type=int, default=10000)
+    parser.add_argument("--hardware", default="2-core AMD EPYC (Zen 4), CPU")
+    given = parser.parse_args()
+    parts = parts_of(given.kills, given.inputs)
     if unknown := set(given.parts or ()) - parts.keys():
         parser.error(f"--parts {sorted(unknown)[0]}: known are {', '.join(parts)}")
-    for name in given.parts or parts:
-        found = json.loads(given.json.read_text()) if given.json.is_file() else {}
-        if name in found and not given.again:
-            print(f"{name}: there already", flush=True)
-            continue
-        start = time.monotonic()
-        with tempfile.TemporaryDirectory() as work:
-            part = parts[name](Path(work))
-        part["seconds"] = round(time.monotonic() - start)
-        # Read again: another process may have written its part meanwhile.
-        found = json.loads(given.json.read_text()) if given.json.is_file() else {}
-        found = {"hardware": given.hardware} | found | {name: part}
-        partial = given.json.with_name(f".{given.json.name}.partial")
-        partial.write_text(json.dumps(found, indent=1) + "\n")
-        partial.replace(given.json)
-        print(f"{name}: {json.dumps(part)}", flush=True)
+    names = [n for n in given.parts or parts if given.again or n not in there(given.json)]
+    if len(names) == 1:
+        note(given.json, names[0], measure(names[0], parts[names[0]]), given.hardware)
+        return
+    words = ["--json", str(given.json), "--kills", str(given.kills), "--inputs", str(given.inputs)]
+    words += ["--hardware", given.hardware, "--again"]
+
+    def alone(name: str) -> int:
+        return subprocess.run([sys.executable, __file__, "--parts", name, *words]).returncode
+
+    with ThreadPoolExecutor(given.jobs) as pool:
+        failed = [name for name, code in zip(names, pool.map(alone, names), strict=True) if code]
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
