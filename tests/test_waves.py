@@ -106,14 +106,42 @@ def test_a_finished_wave_is_not_touched_again(backbone: Backbone, make_run: Make
     assert {p: p.stat().st_mtime_ns for folder in first for p in folder.rglob("*")} == before
 
 
-def test_another_size_holds_for_waves_that_have_not_begun(
+@pytest.mark.parametrize("taken", [0, 3])
+def test_a_larger_size_does_not_hold_once_the_run_has_begun(
+    backbone: Backbone, make_run: MakeRun, capsys: pytest.CaptureFixture[str], taken: int
+) -> None:
+    """Neither for the wave without a checkpoint, nor for those to come: the bytes are the same."""
+    straight, run, more = make_run("straight", 2), make_run("run", 2), make_run("run", 3)
+    finish(straight, backbone)
+    going = trainings(run, backbone, with_start=True)
+    for _ in range(1 + taken):
+        next(going)
+    going.close()  # type: ignore[attr-defined]
+    for file in (run.out / "checkpoints").glob("*/*"):
+        file.unlink()
+    assert finish(more, backbone) == ["cat dog"] * 6 + ["cow hen"] * 6 + ["fox"] * 6
+    assert results(run.out) == results(straight.out)
+    said = capsys.readouterr().err
+    assert "goes on with 2 concepts in a batch, as it began; --batch-concepts 3 holds for" in said
+
+
+def test_a_smaller_size_holds_for_waves_that_have_not_begun(
     backbone: Backbone, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = make_run("run", 2)
+    run = make_run("run", 3)
     train_some(run, backbone, 3)
-    taken = finish(make_run("run", 3), backbone)
-    assert taken == ["cat dog"] * 3 + ["cow hen fox"] * 6
-    assert "--batch-concepts 3 holds for waves that have not begun" in capsys.readouterr().err
+    taken = finish(make_run("run", 1), backbone)
+    assert taken == ["cat dog cow"] * 3 + ["hen"] * 6 + ["fox"] * 6
+    assert "--batch-concepts 1 holds for waves that have not begun" in capsys.readouterr().err
+
+
+def test_a_damaged_record_of_the_size_is_refused(backbone: Backbone, make_run: MakeRun) -> None:
+    run = make_run("run", 2)
+    train_some(run, backbone, 1)
+    for damaged in (0, True, "2", [2]):
+        (run.out / "environment.json").write_text(json.dumps({"batch_concepts": damaged}))
+        with pytest.raises(UserError, match="batch_concepts is no number from 1 up"):
+            finish(run, backbone)
 
 
 def test_auto_goes_on_with_what_the_run_began_with(

@@ -14,6 +14,7 @@ from textreg.batch import predict
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.edits import Edits
+from textreg.errors import UserError
 from textreg.randomness import Draws
 from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
@@ -28,26 +29,22 @@ _SHARE = 0.6
 def wave_size(run: Run, place: RunFolder, backbone: Backbone, ranks: Ranks = ALONE) -> int:
     """Concepts in a batch; says on stderr what it chose if there was a choice.
 
-    What a run began with holds as long as nobody asks for another number, so that it goes on
-    exactly; another number holds for the waves that have not begun. With enough concepts, so many
-    waves that every rank has one.
+    A run keeps the number that it began with, also for waves without a checkpoint, so that it ends
+    in the same bytes whatever is asked for later and however many ranks there are by then. Only a
+    lower one is taken, by the waves that have not begun: whoever ran out of memory asks for it.
+    With enough concepts, so many waves that every rank has one.
+
+    Raises:
+        UserError: what is on record is no number.
     """
-    began = place.chosen("batch_concepts")
+    began = _began(place)
     concepts = len(run.concepts)
     groups = ranks.size if concepts >= ranks.size else 1
     if run.batch_concepts != "auto":
-        size = run.batch_concepts
-        if groups > 1:
-            size = min(size, math.ceil(concepts / groups))
-        if began not in (None, size):
-            print(
-                f"textreg: --batch-concepts {size} holds for waves that have not "
-                f"begun; the run began with {began}",
-                file=sys.stderr,
-            )
-        return size
+        most = math.ceil(concepts / groups) if groups > 1 else run.batch_concepts
+        return _kept(began, run.batch_concepts, min(run.batch_concepts, most))
     if began is not None:
-        return int(began)
+        return began
     if place.begun or concepts == 1:
         return concepts  # a run of a version without waves is one
     each = run.optimizer.batch_size * _bytes_kept(run, backbone)
@@ -60,6 +57,37 @@ def wave_size(run: Run, place: RunFolder, backbone: Backbone, ranks: Ranks = ALO
     print(
         f"textreg: {size} of {concepts} concepts in a batch "
         f"({each / 2**20:.0f} MiB each, {free / 2**30:.1f} GiB free)",
+        file=sys.stderr,
+    )
+    return size
+
+
+def _began(place: RunFolder) -> int | None:
+    """The number on record, if the run has begun."""
+    began = place.chosen("batch_concepts")
+    if began is None or (type(began) is int and began > 0):
+        return began
+    raise UserError(
+        f"{place.path / 'environment.json'}: its batch_concepts is no number from 1 up; "
+        "choose another --out"
+    )
+
+
+def _kept(began: int | None, asked: int, size: int) -> int:
+    """The number that holds, in this run so far, asked for and for so many ranks; says why."""
+    if began is None:
+        return size
+    if asked >= began:
+        if size > began:
+            print(
+                f"textreg: goes on with {began} concepts in a batch, as it began; --batch-concepts "
+                f"{asked} holds for a new run",
+                file=sys.stderr,
+            )
+        return began
+    print(
+        f"textreg: --batch-concepts {asked} holds for waves that have not begun, which so end "
+        f"equal to rounding, not to the bit; the run began with {began}",
         file=sys.stderr,
     )
     return size
