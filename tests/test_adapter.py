@@ -1,5 +1,6 @@
 """What a run leaves loads back as the same edit, in ours and in plain diffusers' keys."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,11 +132,19 @@ def test_a_word_is_one_tensor_of_vectors(tmp_path: Path, tensors: dict[str, torc
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".bin", ".ckpt", ".pth"])
-def test_pickles_are_never_opened(tmp_path: Path, suffix: str) -> None:
+def test_pickles_are_never_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """The content would leave a file here as soon as it is unpickled."""
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / f"adapter{suffix}"
-    path.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    path.write_bytes(b"cos\nmkdir\n(S'ran'\ntR.")
     with pytest.raises(UserError, match="a pickle, which can run code"):
         Adapter.load(path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    with path.open("rb") as file:
+        pickle.load(file)
+    assert (tmp_path / "ran").is_dir(), "the proof that it would"
 
 
 def test_nothing_there_is_said(tmp_path: Path) -> None:
