@@ -15,6 +15,7 @@ from textreg.method.denoiser import Denoiser, freeze
 from textreg.method.encoder_pair import EncoderPair
 from textreg.method.text_features import TextFeatures, Tokens, encode_tokens
 from textreg.method.text_projections import TextProjections
+from textreg.out_of_memory import memory_of, shortage
 
 DTYPES = {
     "fp32": torch.float32,
@@ -104,6 +105,7 @@ class Backbone:
         return self.projections.weight.dtype
 
 
+@memory_of("loading the base", "--dtype bf16 or fp16")
 def load(
     source: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto"
 ) -> Backbone:
@@ -211,7 +213,9 @@ def device_of(name: str) -> torch.device:
         if device.type == "cuda" and not _has_gpu():
             raise UserError(f"--device {name}: this machine shows no CUDA device; use --device cpu")
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if shortage(error) is not None:
+            raise
         raise UserError(
             f"--device {name}: no such device here; use auto, cpu, cuda, or one card like cuda:1"
         ) from None

@@ -17,6 +17,7 @@ from textreg.bases import embedded_names, local_folder
 from textreg.errors import UserError
 from textreg.families import FAMILIES, other_channels, parts_of
 from textreg.library_bars import without_library_bars
+from textreg.out_of_memory import shortage
 from textreg.single_file import Checkpoint, recognise
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -124,6 +125,8 @@ class BaseFiles:
         try:
             model, report = model_class(self.parts[part]).from_pretrained(where, **options)
         except (OSError, ValueError, RuntimeError) as error:
+            if shortage(error) is not None:
+                raise
             first = str(error).strip().splitlines()[0]
             raise UserError(f"{where}: cannot be loaded: {first}") from error
         if missing := sorted(report["missing_keys"]):

@@ -17,6 +17,7 @@ from textreg.instance_prompts import InstancePrompts, PictureChoice
 from textreg.method.identifier import add_identifier
 from textreg.method.text_features import TextFeatures, Tokens, tokenize
 from textreg.method.token_gate import EditedTokens, token_gate
+from textreg.out_of_memory import memory_of
 
 _AT_ONCE = 32
 
@@ -122,6 +123,7 @@ class ConceptTexts:
         """What the edit reads of finished prompts, [prompts, tokens, width]; as `encoded`."""
         return self.encoded(prompts, vector, masked=masked).tokens
 
+    @memory_of("encoding the prompts", "a lower --batch-concepts")
     @torch.no_grad()
     def encoded(
         self, prompts: Sequence[str], vector: Tensor | None, *, masked: bool = False

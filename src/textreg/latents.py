@@ -16,6 +16,7 @@ from textreg.config import Concept, Images, Run
 from textreg.errors import UserError
 from textreg.instance_prompts import PictureChoice
 from textreg.masks import unchanged_mask
+from textreg.out_of_memory import memory_of
 from textreg.pictures import Picture, read_checked
 from textreg.randomness import Draws
 from textreg.views import Cut, mask_view, training_view
@@ -117,6 +118,7 @@ class Latents:
             flip=flip and settings.flip,
         )
 
+    @memory_of("encoding the pictures", "a lower --resolution")
     @torch.no_grad()
     def _encode(self, picture: int, draws: Draws, flip: bool | None = None) -> Tensor:
         """Moments (mean and log variance, [2 channels, height, width]) of one view.

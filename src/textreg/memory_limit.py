@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from textreg.errors import UserError
+from textreg.out_of_memory import shortage
 
 T = TypeVar("T")
 
@@ -41,8 +42,9 @@ class MemoryLimit:
         while True:
             try:
                 return gradients(self.parts)
-            except torch.OutOfMemoryError as error:
-                full = str(error).split("\n", 1)[0]
+            except (MemoryError, RuntimeError) as error:
+                if (full := shortage(error)) is None:
+                    raise
             # Only here: while an error is handled, it keeps the tensors of the step.
             self._smaller(full)
 

@@ -25,8 +25,10 @@ from textreg.method.attention_edit import placement_of
 from textreg.method.denoiser import Conditioning, freeze
 from textreg.method.text_features import Tokens, tokenize
 from textreg.method.token_gate import token_gate
+from textreg.out_of_memory import memory_of
 
 _NOWHERE = Path()
+_LESS = "a lower --resolution, --batch-size 1 (of sample and evaluate) or --dtype fp16"
 Sampler = Literal["ddim", "dpm", "euler", "euler-ancestral"]
 
 
@@ -156,6 +158,7 @@ def sample(
             yield Picture(prompt=prompt, seed=seed, image=image)
 
 
+@memory_of("drawing pictures", _LESS)
 @torch.no_grad()
 def sample_latents(
     model: PictureModel,
@@ -200,6 +203,7 @@ def _once_a_prompt(model: PictureModel, prompts: list[str]) -> Conditioning:
     return model.conditioning(distinct)[rows]
 
 
+@memory_of("decoding pictures", _LESS)
 @torch.no_grad()
 def decode(backbone: Backbone, latents: Tensor) -> list[Image.Image]:
     """Clean latents to pictures."""

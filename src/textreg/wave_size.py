@@ -15,6 +15,7 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.edits import Edits
 from textreg.errors import UserError
+from textreg.out_of_memory import memory_of
 from textreg.randomness import Draws
 from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
@@ -93,6 +94,7 @@ def _kept(began: int | None, asked: int, size: int) -> int:
     return size
 
 
+@memory_of("measuring one concept's batch", "--batch-concepts 1 or a lower --resolution")
 def _bytes_kept(run: Run, backbone: Backbone) -> int:
     """What one sample's forward pass keeps for its backward pass; frozen weights do not count."""
     concept = run.concepts[0]

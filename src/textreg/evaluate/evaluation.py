@@ -33,6 +33,7 @@ from textreg.evaluate.row import report_row
 from textreg.evaluate.shots import Drawn, Place, PoolName, Shot, planned_shots
 from textreg.evaluate.store import digest, kept_json
 from textreg.evaluate.subjects import Subject, subjects_of
+from textreg.out_of_memory import memory_of
 from textreg.sampling import Sampler
 
 Tell = Callable[[str, int, int], object]
@@ -66,6 +67,7 @@ class Options:
     dtype: str = "auto"
 
 
+@memory_of("evaluating", "a lower --batch-size")
 def evaluate(
     folder: Path,
     extractors: Sequence[Extractor],

@@ -23,6 +23,7 @@ from torch.nn import functional
 from textreg.errors import UserError
 from textreg.evaluate.features import pixel_tensor
 from textreg.evaluate.store import files_digest
+from textreg.out_of_memory import shortage
 
 _AT_ONCE = 32
 # What each was trained with, for a folder that does not say.
@@ -69,6 +70,8 @@ class _Folder:
         try:
             model = kind.from_pretrained(self._folder, dtype=torch.float32, **options)
         except (OSError, ValueError, RuntimeError) as error:
+            if shortage(error) is not None:
+                raise
             first = str(error).strip().splitlines()[0]
             raise UserError(f"{self._folder}: cannot be loaded: {first}") from error
         return model.to(self._device).eval().requires_grad_(False)
