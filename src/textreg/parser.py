@@ -98,8 +98,14 @@ def _train_flags(verb: argparse.ArgumentParser) -> None:
         "--track", choices=TRACKERS, help="send losses and drift to a tracker as well"
     )
     add_sample_flags(verb)
-    verb.add_argument(
+    which = verb.add_mutually_exclusive_group()
+    which.add_argument(
         "--resume", action="store_true", help="only go on; an error where no run has begun"
+    )
+    which.add_argument(
+        "--force-new",
+        action="store_true",
+        help="begin anew; a run that is in the folder is put aside as RUN.1, not deleted",
     )
     verb.add_argument(
         "--deterministic",

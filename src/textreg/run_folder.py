@@ -111,7 +111,7 @@ class RunFolder:
             if differences := self._differences(pictures):
                 raise UserError(
                     f"{self.path} holds another run: {'; '.join(differences)}. "
-                    "Choose another --out, or delete that folder to start over"
+                    "Choose another --out, or give train --force-new to put it aside and start over"
                 )
         elif self.path.is_dir() and (
             others := sorted(p.name for p in self.path.iterdir() if p.name not in _BEFORE_THE_CLAIM)

@@ -34,16 +34,28 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
     run = build_run(flags, preset=arguments.preset, file=arguments.config, defaults={"out": place})
     if arguments.resume and not RunFolder(run).begun:
         raise UserError(f"--resume: no run has begun in {run.out}; leave --resume out to begin one")
+    ranks = of_torchrun()
+    if arguments.force_new and ranks.first:
+        _begin_anew(run, arguments.take_over)
     if arguments.deterministic:
         from textreg.determinism import deterministic
 
         deterministic()
     if RunFolder(run).finished:
-        print(f"{run.out}: this run is finished; nothing to do. Delete the folder to start over.")
+        print(f"{run.out}: this run is finished; nothing to do. To start over: --force-new")
         return 0
-    ranks = of_torchrun()
     again = resume_command(ranks)
     return run_with_progress(run, again, arguments.track, arguments.take_over, ranks)
+
+
+def _begin_anew(run: Run, take_over: bool) -> None:
+    """Put the run that is there aside, once the new one's pictures can be read."""
+    from textreg.starting_over import put_aside
+    from textreg.trainer import check_pictures
+
+    check_pictures(run)
+    if aside := put_aside(run.out, take_over=take_over):
+        print(f"textreg: the run that was in {run.out} is in {aside} now", file=sys.stderr)
 
 
 def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -77,12 +89,12 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def resume_command(ranks: Ranks = ALONE) -> str:
-    """What the user typed, ready to be pasted again."""
+    """What the user typed, ready to be pasted again: without what would begin anew once more."""
     program = [Path(sys.argv[0]).name]
     if program == ["__main__.py"]:
         start = ["torchrun", "--nproc-per-node", str(ranks.local_size)]
         program = [*(start if ranks.size > 1 else ["python"]), "-m", "textreg"]
-    return shlex.join([*program, *sys.argv[1:]])
+    return shlex.join([*program, *(word for word in sys.argv[1:] if word != "--force-new")])
 
 
 def run_with_progress(
