@@ -161,6 +161,23 @@ def test_resume_around_the_strikes_is_exact(
     assert adapters == {"cat", "cow"}
 
 
+def test_it_leaves_no_states_that_nobody_chooses_among(
+    backbone: Backbone, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In quarantine in stage 2, when some of its states were kept as the best so far."""
+    poison_at(monkeypatch, 5, 6)
+    run, kept = make_run("run", 2), set[str]()
+
+    def watch() -> None:
+        for _ in trainings(run, backbone):
+            kept.update(path.parent.name for path in run.out.glob("*/front"))
+
+    with pytest.raises(QuarantineError):
+        watch()
+    assert kept == {"cat", "dog"}
+    assert not list(run.out.rglob("front"))
+
+
 def test_the_curve_leaves_out_a_step_without_a_loss() -> None:
     """The metrics say null there, and the picture is that of the other steps."""
     plain = [

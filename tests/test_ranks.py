@@ -196,6 +196,41 @@ def test_one_concept_on_two_ranks(backbone64: Backbone, make_run: MakeRun) -> No
     assert [line["global_step"] for line in lines] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(("taken", "saved"), [(2, "1-0000000"), (3, "1-0000001")])
+def test_a_rank_that_loses_the_other_within_a_step_saves_the_last_whole_state(
+    backbone: Backbone, make_run: MakeRun, taken: int, saved: str
+) -> None:
+    """Whatever save_steps is; at the change of stages and after it."""
+    settings = Optimizer(batch_size=2)
+    straight, run = (make_run(name, 1, optimizer=settings) for name in ("straight", "run"))
+    on_ranks(2, lambda ranks: finish(straight, backbone, ranks))
+
+    def on_rank(ranks: Ranks) -> list[str]:
+        return (
+            stop_after(taken, run, backbone, ranks)
+            if ranks.rank == 1
+            else finish(run, backbone, ranks)
+        )
+
+    assert isinstance(on_ranks(2, on_rank)[0], GroupEnded)
+    assert [p.stem for p in (run.out / "checkpoints").iterdir()] == [saved]
+    again = on_ranks(2, lambda ranks: finish(run, backbone, ranks))
+    assert again == [["cat"] * (4 - taken)] * 2
+    assert results(run.out) == results(straight.out)
+
+
+def test_a_prompt_that_no_rank_can_draw_is_said_by_the_first(
+    backbone: Backbone, make_run: MakeRun
+) -> None:
+    """Before there is a plan for the others, who so have nothing to say."""
+    run = make_run("run", sample_every=1, sample_prompts=("very " * 90 + "[trigger]",))
+    first, second = on_ranks(2, lambda ranks: learn(run, backbone=backbone, ranks=ranks))
+    assert isinstance(first, UserError)
+    assert "<krk0>" in str(first)
+    assert isinstance(second, GroupEnded)
+    assert not (run.out / "run.yaml").exists()
+
+
 def test_a_stop_is_everybodys(backbone: Backbone, make_run: MakeRun) -> None:
     run = make_run("run", 1, optimizer=Optimizer(batch_size=2))
 

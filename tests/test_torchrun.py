@@ -91,6 +91,37 @@ def test_a_killed_rank_stops_the_group_and_the_same_command_goes_on(
 
 
 @pytest.mark.slow
+def test_the_surviving_rank_saves_the_last_whole_state(
+    tiny_base: Path, cat_pictures: Path, tmp_path: Path
+) -> None:
+    """One concept on two ranks, no checkpoint due: none of the steps is lost."""
+    config, out = tmp_path / "settings.yaml", tmp_path / "killed"
+    given = words(tiny_base, out, config, cat_pictures)
+    config.write_text(config.read_text().replace("save_steps: 5", "save_steps: 1000"))
+    group = start(given)
+    while not (out / "metrics.jsonl").is_file() or lines_of(out) < 10:
+        assert group.poll() is None
+        time.sleep(0.01)
+    os.kill(ranks_of(group)[1], signal.SIGKILL)
+    _, said = group.communicate(timeout=QUICK)
+    assert group.returncode != 0
+    assert "another process of this run has ended; the same command goes on" in said
+    (saved,) = (out / "checkpoints").iterdir()
+    stage, step = saved.stem.split("-")
+    assert 10 <= int(step) + 20 * int(stage) == lines_of(out) < 40
+    straight = start(words(tiny_base, tmp_path / "straight", config, cat_pictures))
+    again = start(given)
+    for whole in (straight, again):
+        whole.communicate()
+        assert whole.returncode == 0
+    assert results(out) == results(tmp_path / "straight")
+
+
+def lines_of(out: Path) -> int:
+    return (out / "metrics.jsonl").read_bytes().count(b"\n")
+
+
+@pytest.mark.slow
 def test_bad_input_is_said_once(tiny_base: Path, cat_pictures: Path, tmp_path: Path) -> None:
     given = words(tiny_base, tmp_path / "run", tmp_path / "settings.yaml", cat_pictures)
     refused = start([*given, "--prior", "nothing"])

@@ -23,6 +23,7 @@ from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.front import BEST, Look, best_of, look_steps, still_open, whole, write_front
 from textreg.learned import adapter_of
+from textreg.out_of_memory import memory_of
 from textreg.randomness import Draws
 from textreg.run_folder import RunFolder
 from textreg.stages import Stage
@@ -101,6 +102,7 @@ class FrontWatch:
             refuse_unfit(tensors, self.state())
             self._seen.copy_(tensors["front"])
 
+    @memory_of("looking at the front", "a lower --batch-concepts or --resolution to a new run")
     def look(self, records: list[StepRecord]) -> list[StepRecord]:
         """Look, if this step is to be looked at; returns the records with what was seen."""
         training = self._training
@@ -160,6 +162,10 @@ class FrontWatch:
             return
         write_front(folder, looks, self._steps[-1])
         _delete(folder / _STATES)
+
+    def discard(self, name: str) -> None:
+        """Remove the states of a concept that ended in quarantine: none of them is its adapter."""
+        _delete(self._place.concept_folder(name) / _STATES)
 
     def _folder(self, place: int) -> Path:
         return self._place.concept_folder(self._training.concepts[place].name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from textreg.checkpoint import publish
+from textreg.ranks import Ranks
 from textreg.run_folder import RunFolder, place_of
 
 
@@ -47,6 +49,28 @@ def deal(
             _write(path, own)
         else:
             path.unlink()
+
+
+def owners(
+    names: Sequence[Sequence[str]], left: Sequence[int], ranks: Ranks, together: Ranks
+) -> dict[str, int]:
+    """The rank that writes of each concept, by name, where that is not rank 0; says who does what.
+
+    Args:
+        names: the concepts of each wave.
+        left: the waves that are left to train.
+        ranks: all.
+        together: those that divide samples.
+    """
+    if ranks.size == 1:
+        return {}
+    if together.size > 1:
+        print(f"textreg: {ranks.size} processes divide each step's samples", file=sys.stderr)
+        return {}
+    idle = max(0, ranks.size - len(left))
+    rest = f"; {idle} of them have nothing to train" if idle else ""
+    print(f"textreg: {ranks.size} processes, {len(left)} waves to train{rest}", file=sys.stderr)
+    return {name: n % ranks.size for n, number in enumerate(left) for name in names[number]}
 
 
 def _write(path: Path, lines: Sequence[bytes]) -> None:

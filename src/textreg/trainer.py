@@ -21,13 +21,14 @@ from textreg.concept_optimizer import require_optimizer
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.data_parallel import micro_batches
-from textreg.errors import UserError
+from textreg.errors import GroupEnded, UserError
 from textreg.front_watch import FrontWatch
 from textreg.priors import prior_of
 from textreg.quarantine import failure
-from textreg.rank_metrics import deal
+from textreg.rank_metrics import deal, owners
 from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
+from textreg.sample_prompts import check_prompts
 from textreg.settings import require_steps
 from textreg.speed import chosen_way, require_speed, with_way
 from textreg.step_record import StepRecord, metrics_line
@@ -110,13 +111,14 @@ def trainings(
     with place.held(hashes, take_over=take_over) if ranks.first else nullcontext():
         backbone = backbone or load_base(run, ranks)
         if ranks.first:
+            check_prompts(run, backbone)
             size = wave_size(run, place, backbone, ranks)
             way = chosen_way(run, place, backbone, min(size, len(run.concepts)))
             waves = waves_of(place.checkpoints, len(run.concepts), size)
             left = [number for number, wave in enumerate(waves) if wave.lost is None]
             digest = base_digest(backbone.files.place)
             names = [[c.name for c in run.concepts[wave.first : wave.end]] for wave in waves]
-            deal(place, names, _owners(names, left, ranks, together))
+            deal(place, names, owners(names, left, ranks, together))
         else:
             ends, left, way = ranks.plan()
             waves = waves_between(place.checkpoints, ends)
@@ -146,28 +148,6 @@ def trainings(
             deal(place, names)
         if lost:
             raise failure({c.name: lost[c.name] for c in run.concepts if c.name in lost})
-
-
-def _owners(
-    names: Sequence[Sequence[str]], left: Sequence[int], ranks: Ranks, together: Ranks
-) -> dict[str, int]:
-    """The rank that writes of each concept, by name, where that is not rank 0; says who does what.
-
-    Args:
-        names: the concepts of each wave.
-        left: the waves that are left to train.
-        ranks: all.
-        together: those that divide samples.
-    """
-    if ranks.size == 1:
-        return {}
-    if together.size > 1:
-        print(f"textreg: {ranks.size} processes divide each step's samples", file=sys.stderr)
-        return {}
-    idle = max(0, ranks.size - len(left))
-    rest = f"; {idle} of them have nothing to train" if idle else ""
-    print(f"textreg: {ranks.size} processes, {len(left)} waves to train{rest}", file=sys.stderr)
-    return {name: n % ranks.size for n, number in enumerate(left) for name in names[number]}
 
 
 def _refuse_later(
@@ -216,7 +196,12 @@ def _train(
         while training.advance():
             if training.step == 0 and writes:
                 front.look([])
-            records = training.take_step()
+            try:
+                records = training.take_step()
+            except GroupEnded:
+                # Known before the update, where the ranks' gradients meet: nothing has changed yet.
+                whole = True
+                raise
             if writes:
                 records = front.look(records)
                 place.note([json.dumps(metrics_line(r)) for r in records])
@@ -249,6 +234,8 @@ def _finish(
         if concept.name not in lost:
             adapter.save(place.concept_folder(concept.name))
             front.finish(concept.name)
+    for name in lost:
+        front.discard(name)
     if wave is not None:
         wave.close(lost)
     return lost

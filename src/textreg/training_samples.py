@@ -15,11 +15,11 @@ from PIL import Image
 
 from textreg.adapter import Adapter
 from textreg.adapter.model_card import card_prompts
-from textreg.captions import TRIGGER
 from textreg.checkpoint import publish
 from textreg.config import Run
 from textreg.png_file import publish_png
 from textreg.run_folder import RunFolder
+from textreg.sample_prompts import sample_prompts
 from textreg.sampling import PictureModel, sample
 from textreg.training import Training
 
@@ -48,25 +48,19 @@ class TrainingSamples:
         Args:
             training: after the step.
             first: it goes on from here. A kill may have left these pictures out; those that are
-                there were given to the consumer then. The prompts are checked here.
+                there were given to the consumer then.
 
         Raises:
-            UserError: a prompt in which the identifier is cut off, or a file cannot be written.
+            UserError: a file cannot be written.
         """
         step, every = training.global_step, self._run.sample_every
-        due = step > 0 and step % every == 0
-        if not due and not first:
+        if step == 0 or step % every:
             return
         for concept, adapter in zip(training.active, training.adapters(), strict=True):
-            prompts = self._prompts(adapter)
-            model = PictureModel(training.backbone, adapter)
-            model.tokens(prompts)
-            if not due:
-                continue
             folder = RunFolder(self._run).concept_folder(concept.name) / "samples" / f"{step:06}"
             there = (folder / _LIST).is_file()
             if not there:
-                self._draw(model, prompts, folder)
+                self._draw(PictureModel(training.backbone, adapter), self._prompts(adapter), folder)
             if self._consumer and not (first and there):
                 for prompt, image in _read(folder):
                     picture = StepPicture(
@@ -76,8 +70,7 @@ class TrainingSamples:
 
     def _prompts(self, adapter: Adapter) -> list[str]:
         words = f"{adapter.identifier} {adapter.noun}"
-        own = [prompt.replace(TRIGGER, words) for prompt in self._run.sample_prompts]
-        return own or card_prompts(adapter)
+        return sample_prompts(self._run, words) or card_prompts(adapter)
 
     def _draw(self, model: PictureModel, prompts: list[str], folder: Path) -> None:
         lines: list[str] = []
