@@ -48,10 +48,13 @@ def _hostile(part: dict[str, Any]) -> str:
 ROWS: dict[str, tuple[str, Any]] = {
     "kills": ("SIGKILL at random moments, one concept", _kills),
     "four": ("the same, four concepts in one batch", _kills),
-    "company": ("the same, float64, waves of two, `--batch-concepts 4` on resume", _kills),
-    "company32": (
-        "the same in float32, where a wave without a checkpoint yet trains in the new company, "
-        "and so ends in other bytes (equal to rounding)",
+    "company": (
+        "the same in waves of two, `--batch-concepts 4` on resume (the run keeps its waves)",
+        _kills,
+    ),
+    "fewer": (
+        "the same in one wave, `--batch-concepts 2` on resume (taken by waves that have not "
+        "begun, equal to rounding: so in float64)",
         _kills,
     ),
     "disk": ("a full disk (limit on file sizes)", _disk),
@@ -75,12 +78,17 @@ ROWS: dict[str, tuple[str, Any]] = {
 
 def table(found: dict[str, Any]) -> str:
     """A row for each part that was measured; one that was not says so."""
-    lines = ["| what | figure | seconds |", "|---|---|---|"]
+    lines = ["| what | figure | seconds | CPU seconds |", "|---|---|---|---|"]
     for name, (what, words) in ROWS.items():
         part = found.get(name)
         figure = "not measured" if part is None else words(part)
-        lines.append(f"| {what} | {figure} | {'-' if part is None else part['seconds']} |")
-    return "\n".join(lines)
+        took = ("-", "-") if part is None else (part["seconds"], part["cpu seconds"])
+        lines.append(f"| {what} | {figure} | {took[0]} | {took[1]} |")
+    measured = [found[name] for name in ROWS if name in found]
+    total = [sum(part[unit] for part in measured) for unit in ("seconds", "cpu seconds")]
+    return "\n".join(
+        [*lines, f"| sum of the parts, of which two ran at a time | - | {total[0]} | {total[1]} |"]
+    )
 
 
 def filled(page: str, found: dict[str, Any]) -> str:
