@@ -63,7 +63,11 @@ ROWS: dict[str, tuple[str, Any]] = {
         "NaN in a latent, a weight, a gradient of one of 8, both stages: the other 7 bit-equal",
         _tests,
     ),
-    "lock": ("two runs, killed holder, stale record, clock jump, read-only disk", _tests),
+    "lock": (
+        "two runs, killed holder, stale record, clock jump; a disk that is, or becomes, read-only "
+        "or full",
+        _tests,
+    ),
     "signals": ("SIGTERM or SIGINT in ten phases, and while exporting and drawing", _tests),
     "checkpoints": ("damaged checkpoints, and sound ones that are no state of the run", _tests),
     "hostile": ("hostile inputs", _hostile),

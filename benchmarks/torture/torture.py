@@ -104,7 +104,9 @@ def parts_of(count: int, inputs: int) -> dict[str, Callable[[Path], dict[str, An
         "quarantine": lambda _: told_by_tests(
             "tests/test_quarantine.py::test_the_others_are_bit_equal_and_the_bad_one_stays"
         ),
-        "lock": lambda _: told_by_tests("tests/faults/test_run_lock.py"),
+        "lock": lambda _: told_by_tests(
+            "tests/faults/test_run_lock.py", "tests/faults/test_small_disk.py"
+        ),
         "signals": lambda _: told_by_tests("tests/faults/test_signals.py"),
         "checkpoints": lambda _: told_by_tests(
             "tests/test_checkpoint.py", "tests/faults/test_checkpoint_content.py"
