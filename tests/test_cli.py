@@ -244,6 +244,7 @@ def test_flags_are_frozen() -> None:
                 "--track",
                 "--take-over",
                 "--resume",
+                "--force-new",
                 "--deterministic",
                 "--sample-every",
                 "--sample-prompts",
