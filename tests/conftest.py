@@ -1,6 +1,7 @@
 """A tiny Stable Diffusion with random weights, and a folder of pictures, for every test."""
 
 import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from textreg.backbone import Backbone
 
 
+SLOW_LIMIT = 1800
+"""Seconds of the clock that one slow test may take, on a busy machine too; what hangs ends then."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_but_the_steps() -> Iterator[None]:
     """What surrounds a run's steps, and would take most of the time of a few, is kept short.
@@ -32,6 +37,22 @@ def nothing_but_the_steps() -> Iterator[None]:
         patch.setattr(front_watch, "SAMPLES", 1)
         patch.setattr(learning, "sample", partial(learning.sample, steps=1))
         yield
+
+
+@pytest.fixture(autouse=True)
+def ends_some_day(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.node.get_closest_marker("slow") is None:
+        yield
+        return
+
+    def hang(number: int, frame: object) -> None:
+        pytest.fail(f"not done after {SLOW_LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(SLOW_LIMIT)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

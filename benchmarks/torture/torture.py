@@ -133,11 +133,11 @@ def cpu_seconds() -> float:
     return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
 
 
-def note(path: Path, name: str, part: dict[str, Any], hardware: str) -> None:
+def note(path: Path, name: str, part: dict[str, Any], where: dict[str, str]) -> None:
     """Put a part's figures beside the others, of which another process may add one as well."""
     with path.with_name(f".{path.name}.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        found = {"hardware": hardware} | there(path) | {name: part}
+        found = where | there(path) | {name: part}
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text(json.dumps(found, indent=1) + "\n")
         partial.replace(path)
@@ -157,16 +157,20 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--inputs", type=int, default=10000)
     parser.add_argument("--hardware", default="2-core AMD EPYC (Zen 4), CPU")
+    parser.add_argument("--condition", metavar="TEXT", help="of the machine; stands in the page")
     given = parser.parse_args()
     parts = parts_of(given.kills, given.inputs)
     if unknown := set(given.parts or ()) - parts.keys():
         parser.error(f"--parts {sorted(unknown)[0]}: known are {', '.join(parts)}")
     names = [n for n in given.parts or parts if given.again or n not in there(given.json)]
     if len(names) == 1:
-        note(given.json, names[0], measure(names[0], parts[names[0]]), given.hardware)
+        where = {"hardware": given.hardware}
+        where |= {"note": given.condition} if given.condition else {}
+        note(given.json, names[0], measure(names[0], parts[names[0]]), where)
         return
     words = ["--json", str(given.json), "--kills", str(given.kills), "--inputs", str(given.inputs)]
     words += ["--hardware", given.hardware, "--again"]
+    words += ["--condition", given.condition] if given.condition else []
 
     def alone(name: str) -> int:
         return subprocess.run([sys.executable, __file__, "--parts", name, *words]).returncode
