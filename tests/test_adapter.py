@@ -148,6 +148,15 @@ def test_pickles_are_never_opened(
 
 
 def test_nothing_there_is_said(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing", tmp_path / "missing.safetensors"):
+    for path in (tmp_path / "missing", tmp_path / "missing.safetensors"):
         with pytest.raises(UserError, match="no such file"):
             Adapter.load(path)
+
+
+def test_of_a_folder_without_one_the_next_place_is_said(tmp_path: Path, adapter: Adapter) -> None:
+    """An unfinished run's, and that of a run with several concepts."""
+    with pytest.raises(UserError, match=f"{tmp_path}: holds no finished concept; give a fin"):
+        Adapter.load(tmp_path)
+    adapter.save(tmp_path / "cat")
+    with pytest.raises(UserError, match=f"give one of its concepts, like {tmp_path / 'cat'}$"):
+        Adapter.load(tmp_path)

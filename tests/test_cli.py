@@ -170,12 +170,14 @@ def test_the_main_job(
     assert "tuning.rank is 2 there, 4 here" in err
 
     sample = ["sample", str(run), "--prompt", "a <krk1> cat", "--num-images", "2", "--steps", "2"]
-    code, out, _ = outcome(capsys, *sample)
+    code, out, err = outcome(capsys, *sample)
     assert code == 0
+    assert "no prompt has" not in err
     names = ["00000_a_krk1_cat.png", "00001_a_krk1_cat.png", "grid_00000.png", "samples.jsonl"]
     assert sorted(p.name for p in (run / "samples").iterdir()) == names
     # Nothing is overwritten: a second call goes on numbering.
-    outcome(capsys, *sample, "--seed", "7")
+    _, _, err = outcome(capsys, *[w.replace("<krk1> ", "") for w in sample], "--seed", "7")
+    assert "no prompt has <krk1>, the word of this concept" in err
     lines = [json.loads(x) for x in (run / "samples/samples.jsonl").read_text().splitlines()]
     assert [line["seed"] for line in lines] == [0, 1, 7, 8]
     assert len(list((run / "samples").glob("*.png"))) == 6

@@ -75,10 +75,14 @@ def read(path: Path, told: Told) -> tuple[Adapter, str]:
 
 def _file_of(path: Path) -> Path:
     if path.is_dir():
-        path = next(
-            (path / name for name in _IN_A_FOLDER if (path / name).is_file()),
-            path / _IN_A_FOLDER[-1],
-        )
+        found = (path / name for name in _IN_A_FOLDER if (path / name).is_file())
+        if (file := next(found, None)) is None:
+            inside = sorted(file.parent for file in path.glob(f"*/{EMBEDDING_FILE}"))
+            advice = "a finished run's folder or an adapter's file"
+            if inside:
+                advice = f"one of its concepts, like {inside[0]}"
+            raise UserError(f"{path}: holds no finished concept; give {advice}")
+        path = file
     # A pipe or a device exists; what is wrong with it is said where it would be opened.
     if not path.exists():
         raise UserError(f"{path}: no such file; give a finished run's folder or an adapter's file")

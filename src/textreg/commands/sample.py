@@ -99,6 +99,9 @@ def _draw(
         resolution=arguments.resolution,
         steps=arguments.steps,
     )
+    if adapter is not None and not any(adapter.identifier in p.lower() for p in prompts):
+        word = adapter.identifier
+        print(f"textreg: no prompt has {word}, the word of this concept", file=sys.stderr)
     count = arguments.num_images
     repeated = [prompt for prompt in prompts for _ in range(count)]
     seeds = [arguments.seed + i for _ in prompts for i in range(count)]
