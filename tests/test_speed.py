@@ -183,6 +183,22 @@ def test_on_a_gpu_auto_takes_what_the_probe_says(
     assert line.startswith(f"textreg: --speed {way} (")
 
 
+def test_a_probe_that_does_not_fit_ends_no_run(
+    backbone: Backbone,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: Any) -> float:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(speed, "_seconds", full)
+    run = make_run("run")
+    gpu = replace(backbone, device=torch.device("cuda"))
+    assert chosen_way(run, RunFolder(run), gpu, 2) == "eager"
+    assert "too little memory" in capsys.readouterr().err
+
+
 def test_the_probe_has_a_steps_shapes(
     backbone: Backbone, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,11 +47,12 @@ def peers(report: Report) -> str:
                 f"{1 / theirs['seconds']:.1f}",
                 f"**{row['ratio']:.2f}**",
                 f"{row['ratio_of_whole_time']:.2f}",
+                f"{row['ratio_of_cpu_time']:.2f}" if "ratio_of_cpu_time" in row else "not measured",
                 memory,
             ]
         )
     heads = ["peer", "work", "our concepts", "ours, concept-steps/s", "theirs", "ratio"]
-    return table([*heads, "of whole time", "peak GiB, ours / theirs"], rows)
+    return table([*heads, "of whole time", "of CPU time", "peak GiB, ours / theirs"], rows)
 
 
 def scaling(report: Report) -> str:
@@ -81,7 +82,7 @@ def parts(report: Report) -> str:
         ]
         for row in report["stages"]
     ]
-    heads = ["part", "ms a step", *(f"{name}, %" for name in names)]
+    heads = ["part", f"{_clock(report)}ms a step", *(f"{name}, %" for name in names)]
     first, *others = [list(row) for row in zip(heads, *columns, strict=True)]
     return table(first, others)
 
@@ -99,7 +100,9 @@ def textreg(report: Report) -> str:
         ]
         for row in report["textreg"]
     ]
-    return table(["concepts", "mode", "terms, ms", "constraint, ms", "step, ms", "share"], rows)
+    unit = f"{_clock(report)}ms"
+    heads = ["concepts", "mode", f"terms, {unit}", f"constraint, {unit}", f"step, {unit}", "share"]
+    return table(heads, rows)
 
 
 def sampling(report: Report) -> str:
@@ -115,8 +118,13 @@ def sampling(report: Report) -> str:
         ]
         for row in report["sampling"]
     ]
-    heads = ["model", "batch", "ours, s a picture", "diffusers", "ratio"]
+    heads = ["model", "batch", f"ours, {_clock(report)}s a picture", "diffusers", "ratio"]
     return table([*heads, "mean difference of pixels, of 255"], rows)
+
+
+def _clock(report: Report) -> str:
+    """What stands before a unit of time: CPU, where it is not the wall's."""
+    return "CPU " if report["settings"]["clock"] == "cpu" else ""
 
 
 def sd15(report: Report) -> str:

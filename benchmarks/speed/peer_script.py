@@ -16,7 +16,6 @@ import contextlib
 import io
 import runpy
 import sys
-import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from unittest import mock
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from training_run import Moment
 
 _OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -46,17 +46,17 @@ def declare_operators() -> None:
         _DECLARED.append(library)
 
 
-def run_example(script: Path, flags: Sequence[str], updates: int, *, savings: bool) -> list[float]:
+def run_example(script: Path, flags: Sequence[str], updates: int, *, savings: bool) -> list[Moment]:
     """Run an example for so many updates; when each was over.
 
     Raises:
         RuntimeError: it ended before; with the last lines it printed.
     """
     declare_operators()
-    ended: list[float] = []
+    ended: list[Moment] = []
 
     def after_update(*_: Any) -> None:
-        ended.append(time.perf_counter())
+        ended.append(Moment.now())
         if len(ended) == updates:
             raise _LastUpdateError
 

@@ -7,12 +7,15 @@
 Four peers, each unmodified ("defaults") and at matched work, against textreg with 1 and 16 concepts
 on the same base, pictures, precision, rank and batch 1. What each side does is in `PAIRS`; how the
 examples are run, and what "matched" gives them, in peer_script.py. A ratio above 1 says that
-textreg is faster. The time of a step is the median time from one update to the next.
+textreg is faster. The time of a step is the median time from one update to the next, by the clock
+and in CPU time; the latter says more where others use the machine as well, on one thread
+(OMP_NUM_THREADS=1: threads that wait for each other count as busy).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -22,7 +25,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +32,6 @@ from peer_script import declare_operators, run_example
 from provenance import peak_gibibytes, provenance, rounded, write_report
 
 Work = Literal["defaults", "matched"]
-MANY = 16
 CLASS_PICTURES = 8
 
 
@@ -49,6 +50,12 @@ class Pair:
     """Our prior; at matched work, `matched_prior`."""
     matched_prior: str = "none"
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def our_prior(self, work: Work) -> str:
+        """What ours holds the model with; stage 1 has nothing to hold."""
+        if self.stage == "inversion":
+            return "none"
+        return self.matched_prior if work == "matched" else self.prior
 
     def arguments(self, work: Work, places: dict[str, str]) -> list[str]:
         """The example's command line."""
@@ -140,6 +147,7 @@ def main() -> None:
     parser.add_argument("--noun", default="cat", help="the concept, and its folder in --data")
     parser.add_argument("--peers", default=",".join(PAIRS), help="which, by comma")
     parser.add_argument("--work", default="defaults,matched", help="which, by comma")
+    parser.add_argument("--concepts", default="1,16", help="of our run, by comma")
     parser.add_argument("--steps", type=int, default=40, help="timed in a run")
     parser.add_argument("--warm-up", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=1, help="A B B A, so many times")
@@ -165,7 +173,7 @@ def main() -> None:
         for peer in arguments.peers.split(","):
             for work in arguments.work.split(","):
                 rows += bench.rows(peer, work)
-                for row in rows[-2:]:
+                for row in rows[-len(arguments.concepts.split(",")) :]:
                     print(json.dumps(rounded(row)), file=sys.stderr, flush=True)
         settings = {k: str(v) for k, v in vars(arguments).items() if k not in _PLACES}
         report = {"rows": rows, "settings": settings, "peers": _commit(arguments), **provenance()}
@@ -188,21 +196,28 @@ class Bench:
         self.settings |= {"dtype": arguments.precision} | settings_of(arguments.set)
         self.backbone = load(arguments.base, dtype=arguments.precision)
         self.folders = concept_folders(arguments.data, arguments.noun)
-        self.classes, self.small = work / "classes", work / arguments.noun
-        self._write_pictures()
+        self.small = work / arguments.noun
+        self._write_small()
         self._count = 0
+        self._peaks: dict[tuple[tuple[str, str, str], int], float] = {}
 
-    def _write_pictures(self) -> None:
-        """Class pictures, drawn by the base; the concept's own at the side that is trained."""
-        from PIL import Image
-
+    @functools.cached_property
+    def classes(self) -> Path:
+        """Class pictures, drawn by the base."""
         from textreg.sampling import PictureModel, sample
 
-        self.classes.mkdir()
+        folder = self.work / "classes"
+        folder.mkdir()
         prompts = [f"a photo of a {self.arguments.noun}"] * CLASS_PICTURES
         drawn = sample(PictureModel(self.backbone), prompts, seeds=range(CLASS_PICTURES), steps=10)
         for number, picture in enumerate(drawn):
-            picture.image.save(self.classes / f"{number}.png")
+            picture.image.save(folder / f"{number}.png")
+        return folder
+
+    def _write_small(self) -> None:
+        """The concept's own pictures, at the side that is trained."""
+        from PIL import Image
+
         self.small.mkdir()
         side = self.backbone.resolution
         for file in sorted(self.folders[0].iterdir()):
@@ -210,8 +225,9 @@ class Bench:
                 image.resize((side, side)).save(self.small / f"{file.stem}.png")
 
     def rows(self, peer: str, work: Work) -> list[dict[str, Any]]:
-        """Both rows of a peer at some work: 1 concept and many."""
-        order = [("ours", 1), ("ours", MANY), ("theirs", 1)]
+        """The rows of a peer at some work: one for each number of our concepts."""
+        counts = [int(n) for n in self.arguments.concepts.split(",")]
+        order = [*(("ours", n) for n in counts), ("theirs", 1)]
         measured: dict[tuple[str, int], list[Any]] = {run: [] for run in order}
         for run in [*order, *reversed(order)] * self.arguments.rounds:
             measured[run].append(self.time(run[0], peer, work, run[1]))
@@ -227,10 +243,11 @@ class Bench:
                 "concepts": concepts,
                 "ratio": ratio(sides["ours", concepts], theirs, "seconds"),
                 "ratio_of_whole_time": ratio(sides["ours", concepts], theirs, "whole_seconds"),
+                "ratio_of_cpu_time": ratio(sides["ours", concepts], theirs, "cpu_seconds"),
                 "ours": sides["ours", concepts],
                 "theirs": theirs,
             }
-            for concepts in (1, MANY)
+            for concepts in counts
         ]
 
     def time(self, side: str, peer: str, work: Work, concepts: int) -> Any:
@@ -243,7 +260,7 @@ class Bench:
         updates = arguments.warm_up + arguments.steps
         matched = work == "matched"
         if side == "ours":
-            settings = self.settings | {"prior": pair.matched_prior if matched else pair.prior}
+            settings = self.settings | {"prior": pair.our_prior(work)}
             if settings["prior"] == "class-images":
                 settings["class_images.folder"] = self._class_folder(concepts)
             run = training_run(self.folders[:concepts], out, pair.stage, **settings)
@@ -255,7 +272,7 @@ class Bench:
             "updates": str(updates + 1),
             "precision": "no" if arguments.precision == "fp32" else arguments.precision,
             "pictures": str(self.small if matched else self.folders[0]),
-            "classes": str(self.classes),
+            "classes": str(self.classes) if "{classes}" in " ".join(pair.flags) else "",
             "noun": arguments.noun,
             "rank": str(arguments.rank),
         }
@@ -266,8 +283,7 @@ class Bench:
             savings=matched,
         )
         kept = ended[arguments.warm_up - 1 :]
-        seconds = tuple(b - a for a, b in pairwise(kept))
-        return StepTimes(seconds=seconds, concepts=(1,) * len(seconds))
+        return StepTimes.between(kept, [1] * len(kept))
 
     def _class_folder(self, concepts: int) -> Path:
         """The class pictures as our run wants them: of several concepts a folder each."""
@@ -281,7 +297,16 @@ class Bench:
         return place
 
     def _memory(self, side: str, peer: str, work: Work, concepts: int) -> float:
-        """Peak memory of one run, in a process of its own."""
+        """Peak memory of one run, in a process of its own; ours once for several peers."""
+        pair = PAIRS[peer]
+        key = (side, peer, work)
+        if side == "ours":
+            key = (side, pair.stage, pair.our_prior(work))
+        if (key, concepts) not in self._peaks:
+            self._peaks[key, concepts] = self._peak(side, peer, work, concepts)
+        return self._peaks[key, concepts]
+
+    def _peak(self, side: str, peer: str, work: Work, concepts: int) -> float:
         what = json.dumps([side, peer, work, concepts])
         words = [sys.executable, __file__, *sys.argv[1:], "--steps", "3", "--warm-up", "3"]
         done = subprocess.run(
@@ -294,6 +319,7 @@ def _side(times: Sequence[Any]) -> dict[str, float]:
     """Seconds a concept-step of several runs of one side."""
     return {
         "seconds": statistics.mean(t.per_concept for t in times),
+        "cpu_seconds": statistics.mean(t.cpu_per_concept for t in times),
         "whole_seconds": statistics.mean(t.mean_per_concept for t in times),
     }
 

@@ -18,10 +18,17 @@ from textreg.trainer import steps
 
 STEPS, GUIDANCE = 25, 5.0
 Draw = Callable[[], list[Any]]
+Clock = Callable[[], float]
 
 
 def sampling_rows(
-    backbone: Backbone, run: Run, *, batches: Sequence[int], pictures: int, rounds: int
+    backbone: Backbone,
+    run: Run,
+    *,
+    batches: Sequence[int],
+    pictures: int,
+    rounds: int,
+    clock: Clock = time.perf_counter,
 ) -> list[dict[str, Any]]:
     """Seconds a picture of both, of the base alone and with a concept, at several batch sizes.
 
@@ -31,6 +38,7 @@ def sampling_rows(
         batches: pictures at once.
         pictures: drawn in one go, at least a whole batch.
         rounds: of A B B A.
+        clock: what counts as time.
     """
     for _ in steps(run, backbone):
         pass
@@ -47,9 +55,9 @@ def sampling_rows(
             difference = _difference(ours(), theirs())
             for _ in range(rounds):
                 for side, draw in (("ours", ours), ("theirs", theirs)):
-                    seconds[side].append(_seconds(draw) / count)
+                    seconds[side].append(_seconds(draw, clock) / count)
                 for side, draw in (("theirs", theirs), ("ours", ours)):
-                    seconds[side].append(_seconds(draw) / count)
+                    seconds[side].append(_seconds(draw, clock) / count)
             middle = {side: statistics.median(values) for side, values in seconds.items()}
             rows.append(
                 {
@@ -100,10 +108,10 @@ def _theirs(pipeline: Any, prompt: str, count: int, batch: int) -> Draw:
     return draw
 
 
-def _seconds(draw: Draw) -> float:
-    begun = time.perf_counter()
+def _seconds(draw: Draw, clock: Clock) -> float:
+    begun = clock()
     draw()
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 def _difference(ours: list[Any], theirs: list[Any]) -> float:

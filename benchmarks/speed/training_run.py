@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import yaml
@@ -63,17 +64,48 @@ def training_run(
     return build_run(flags | settings)
 
 
+class Moment(NamedTuple):
+    """When something was over: by the clock, and in CPU time of this process."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        """This moment."""
+        return cls(time.perf_counter(), time.process_time())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepTimes:
     """Time from each update to the next, and the concepts that the update was for."""
 
     seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...]
     concepts: tuple[int, ...]
+
+    @classmethod
+    def between(cls, ended: Sequence[Moment], concepts: Sequence[int]) -> StepTimes:
+        """From when each update was over, and how many concepts it was for."""
+        pairs = list(pairwise(ended))
+        return cls(
+            seconds=tuple(b.wall - a.wall for a, b in pairs),
+            cpu_seconds=tuple(b.cpu - a.cpu for a, b in pairs),
+            concepts=tuple(concepts[1:]),
+        )
 
     @property
     def per_concept(self) -> float:
         """Median seconds a concept-step."""
-        each = [s / n for s, n in zip(self.seconds, self.concepts, strict=True)]
+        return self._median(self.seconds)
+
+    @property
+    def cpu_per_concept(self) -> float:
+        """The same in CPU time, which a busy machine changes less."""
+        return self._median(self.cpu_seconds)
+
+    def _median(self, seconds: Sequence[float]) -> float:
+        each = [s / n for s, n in zip(seconds, self.concepts, strict=True)]
         return statistics.median(each)
 
     @property
@@ -82,21 +114,37 @@ class StepTimes:
         return sum(self.seconds) / sum(self.concepts)
 
 
-def time_steps(run: Run, backbone: Backbone, warm_up: int, count: int) -> StepTimes:
+def time_steps(
+    run: Run,
+    backbone: Backbone,
+    warm_up: int,
+    count: int,
+    watch: AbstractContextManager[Any] | None = None,
+) -> StepTimes:
     """Train the first `count` updates of a run; times after the first `warm_up` of them.
 
     Everything counts that happens between two updates: drawing, logging, measuring drift.
+
+    Args:
+        run: what to train.
+        backbone: the base.
+        warm_up: updates before the first time.
+        count: updates in all.
+        watch: entered for those that are timed.
     """
-    return _times(list(islice(_updates(steps(run, backbone)), count)), warm_up)
+    updates = _updates(steps(run, backbone))
+    first = list(islice(updates, warm_up))
+    with watch or nullcontext():
+        return _times([*first, *islice(updates, count - warm_up)], warm_up)
 
 
-def _updates(records: Iterable[StepRecord]) -> Iterator[tuple[float, int]]:
+def _updates(records: Iterable[StepRecord]) -> Iterator[tuple[Moment, int]]:
     """When each update was over, and how many concepts it was for.
 
     Concepts that share a batch come as consecutive records of the same step.
     """
     group: list[StepRecord] = []
-    ended = 0.0
+    ended = Moment(0.0, 0.0)
     for record in records:
         if group and (
             (record.stage, record.step) != (group[0].stage, group[0].step)
@@ -108,17 +156,14 @@ def _updates(records: Iterable[StepRecord]) -> Iterator[tuple[float, int]]:
             # The records of one update arrive together, when it is over.
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            ended = time.perf_counter()
+            ended = Moment.now()
         group.append(record)
     if group:
         yield ended, len(group)
 
 
-def _times(updates: Sequence[tuple[float, int]], warm_up: int) -> StepTimes:
+def _times(updates: Sequence[tuple[Moment, int]], warm_up: int) -> StepTimes:
     if len(updates) < warm_up + 2:
         raise ValueError(f"{len(updates)} updates leave none to time after {warm_up} of warm-up")
     kept = updates[warm_up:]
-    return StepTimes(
-        seconds=tuple(b[0] - a[0] for a, b in pairwise(kept)),
-        concepts=tuple(n for _, n in kept[1:]),
-    )
+    return StepTimes.between([ended for ended, _ in kept], [n for _, n in kept])

@@ -86,9 +86,14 @@ def chosen_way(run: Run, place: RunFolder, backbone: Backbone, concepts: int) ->
         return began
     if backbone.device.type != "cuda" or run.tuning.placement != "cross-kv":
         return "eager"
-    eager, graph = (
-        1e3 * _seconds(run, with_way(backbone, way), concepts) for way in ("eager", "graph")
-    )
+    try:
+        eager, graph = (
+            1e3 * _seconds(run, with_way(backbone, way), concepts) for way in ("eager", "graph")
+        )
+    except torch.OutOfMemoryError:
+        # The step itself is cut to what fits (memory_limit.py).
+        print("textreg: --speed eager (too little memory to try graphs)", file=sys.stderr)
+        return "eager"
     way: Way = "graph" if graph < _PAYS * eager else "eager"
     print(
         f"textreg: --speed {way} (the denoiser forward and backward: eager {eager:.1f} ms, "

@@ -64,14 +64,33 @@ class LowRankEdit(nn.Module):
         Returns:
             M tensors [N, S, T, o_m].
         """
-        low = torch.einsum("nstd,nmrd->nmstr", features.to(self.down.dtype), self.down)
-        edits: list[Tensor | None] = [None] * self.down.shape[1]
+        # Taken apart at once: the gradient of one slice is as large as all.
+        each = {
+            width: edits.unbind(1)
+            for width, edits in zip(self._members, self.by_width(features), strict=True)
+        }
+        return [each[width][place] for width, place in self.places]
+
+    def by_width(self, features: Tensor, *, keys_only: bool = False) -> list[Tensor]:
+        """Compute dW c, the projections of each width together; keys and values alternate in each.
+
+        Args:
+            features: c, [N, S, T, d].
+            keys_only: leave the values out.
+
+        Returns:
+            Of each width o, [N, projections of that width, S, T, o].
+        """
+        step = 2 if keys_only else 1
+        down = self.down[:, ::step]
+        low = self.scale * torch.einsum("nstd,nmrd->nmstr", features.to(down.dtype), down)
+        lows = low.unbind(1)
+        edits: list[Tensor] = []
         for width, members in self._members.items():
-            up = self.up[str(width)]
-            edit = self.scale * torch.einsum("nmstr,nmor->nmsto", low[:, members], up)
-            for place, m in enumerate(members):
-                edits[m] = edit[:, place]
-        return [edit for edit in edits if edit is not None]
+            own = torch.stack([lows[m // step] for m in members[::step]], dim=1)
+            up = self.up[str(width)][:, ::step]
+            edits.append(torch.einsum("nmstr,nmor->nmsto", own, up))
+        return edits
 
     def factors(self, concept: int) -> list[tuple[Tensor, Tensor]]:
         """(A [r, d], B [o, r]) of every projection, the scale multiplied into B; detached."""

@@ -14,9 +14,11 @@ from torch import Tensor
 from textreg.method.text_projections import LowRankEdit, TextProjections
 
 
-def _edit_norms(edit: LowRankEdit, features: Tensor) -> Tensor:
-    """R_m of every prompt and projection, [N, S, M]; the gradient at dW = 0 is 0, not NaN."""
-    return torch.stack([torch.linalg.vector_norm(e, dim=(-2, -1)) for e in edit(features)], dim=-1)
+def _mean_norm(edit: LowRankEdit, features: Tensor, *, keys_only: bool = False) -> Tensor:
+    """R_m, mean over prompts and projections, [N]; the gradient at dW = 0 is 0, not NaN."""
+    edits = edit.by_width(features, keys_only=keys_only)
+    norms = [torch.linalg.vector_norm(e, dim=(-2, -1)) for e in edits]
+    return torch.cat(norms, dim=1).mean((1, 2))
 
 
 def _edit_of(projections: TextProjections) -> LowRankEdit:
@@ -37,7 +39,7 @@ def class_prior_loss(projections: TextProjections, class_features: Tensor) -> Te
 
     Source: METHOD 4, equation of L_cpp.
     """
-    return _edit_norms(_edit_of(projections), class_features).mean((1, 2))
+    return _mean_norm(_edit_of(projections), class_features)
 
 
 def edit_prior_loss(projections: TextProjections, edit_features: Tensor) -> Tensor:
@@ -54,7 +56,7 @@ def edit_prior_loss(projections: TextProjections, edit_features: Tensor) -> Tens
 
     Source: METHOD 4, equation of L_epp.
     """
-    return _edit_norms(_edit_of(projections), edit_features)[..., ::2].mean((1, 2))
+    return _mean_norm(_edit_of(projections), edit_features, keys_only=True)
 
 
 def context_loss(projections: TextProjections, edit_features: Tensor, context: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ def context_loss(projections: TextProjections, edit_features: Tensor, context: T
 
     Source: METHOD 9, textreg context.
     """
-    return _edit_norms(_edit_of(projections), edit_features * context[..., None]).mean((1, 2))
+    return _mean_norm(_edit_of(projections), edit_features * context[..., None])
 
 
 def weight_energy(edit: LowRankEdit) -> Tensor:
