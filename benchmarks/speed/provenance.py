@@ -34,7 +34,9 @@ def processor() -> str:
         return "unknown processor"
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     named = {key.strip(): value.strip() for key, value in fields.items()}
-    features = [f for f in ("avx512f", "avx512_bf16", "amx_bf16") if f in named.get("flags", "")]
+    features = [
+        f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in named.get("flags", "")
+    ]
     return (
         f"{os.cpu_count()} x {named.get('model name', 'unknown processor')} ({' '.join(features)})"
     )

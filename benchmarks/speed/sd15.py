@@ -4,12 +4,14 @@
     python benchmarks/speed/sd15.py --device cuda --concepts 1,4,16,32 \
         --json benchmarks/results/sd15-h200.json
 
-512 pixels, batch 1 a concept, rank 10, TextReg, weights in bf16. Synthetic pictures; losses and
-pictures mean nothing, times do. The weights, 2 GB, are kept in models/ for the next time.
+512 pixels, batch 1 a concept, rank 10, TextReg, weights in bf16, or in fp32 on a CPU without bf16
+products (avx512_bf16 or amx_bf16; without, one was 60 times slower than fp32's). Synthetic
+pictures; losses and pictures mean nothing, times do. The weights, 2 GB, are kept in models/ for the
+next time.
 
 Utilisation is model FLOP a second by the counts of `GFLOP` (what the algorithm needs, however it
 is done) over a peak, which the report names: the datasheet's, for a card of `PEAKS`, and the rate
-of one large bf16 product on this device. Without a GPU the CPU form runs, with few steps.
+of one large product of this type on this device. Without a GPU the CPU form runs, with few steps.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from provenance import ROOT, peak_gibibytes, provenance, write_report
+from provenance import ROOT, peak_gibibytes, processor, provenance, write_report
 from training_run import settings_of, time_steps, training_run
 
 GFLOP = {"inversion": 803.3 + 865.9 + 13.3 + 13.5, "tuning": 803.3 + 863.1}
@@ -40,7 +42,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--base", type=Path, default=ROOT / "models" / "random-sd15")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="bf16")
+    parser.add_argument("--dtype", help="bf16; fp32 on a CPU without bf16 products")
     parser.add_argument("--concepts", help="how many in a run, by comma; 1 on a CPU")
     parser.add_argument("--steps", type=int, help="timed; 2 on a CPU, 100 on a GPU")
     parser.add_argument("--warm-up", type=int, help="1 on a CPU, 30 on a GPU")
@@ -57,9 +59,11 @@ def main() -> None:
     counts = [int(n) for n in (arguments.concepts or ("1,4,16,32" if gpu else "1")).split(",")]
     timed = arguments.steps or (100 if gpu else 2)
     warm_up = arguments.warm_up or (30 if gpu else 1)
+    if arguments.dtype is None:
+        arguments.dtype = "bf16" if gpu or "bf16" in processor() else "fp32"
     write_base_once(arguments.base)
     backbone = load(str(arguments.base), device=arguments.device, dtype=arguments.dtype)
-    peaks = peaks_of(backbone.device)
+    peaks = peaks_of(backbone.device, arguments.dtype)
     settings = {"base": str(arguments.base), "device": arguments.device, "dtype": arguments.dtype}
     settings |= {"images.resolution": arguments.side} | settings_of(arguments.set)
     rows: list[dict[str, Any]] = []
@@ -122,19 +126,23 @@ def figures(seconds: dict[str, float], peaks: dict[str, float], side: int) -> di
     return row
 
 
-def peaks_of(device: Any) -> dict[str, float]:
-    """FLOP a second of one large bf16 product here, and the datasheet's where it is known."""
+def peaks_of(device: Any, dtype: str) -> dict[str, float]:
+    """FLOP a second of one large product here, and the datasheet's bf16 where it is known."""
     import torch
 
+    from textreg.backbone import DTYPES
+
     side = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    a, b = (torch.randn(side, side, device=device, dtype=DTYPES[dtype]) for _ in range(2))
     seconds: list[float] = []
     for _ in range(8):
         begun = time.perf_counter()
         # Reading a number waits for the device.
         (a @ b)[0, 0].item()
         seconds.append(time.perf_counter() - begun)
-    peaks = {f"bf16 product of {side} x {side}, measured": 2 * side**3 / statistics.median(seconds)}
+    peaks = {
+        f"{dtype} product of {side} x {side}, measured": 2 * side**3 / statistics.median(seconds)
+    }
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         peaks |= {f"{card} datasheet": flop for card, flop in PEAKS.items() if card in name}
