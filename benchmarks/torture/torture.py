@@ -135,12 +135,15 @@ def cpu_seconds() -> float:
 
 def note(path: Path, name: str, part: dict[str, Any], where: dict[str, str]) -> None:
     """Put a part's figures beside the others, of which another process may add one as well."""
-    with path.with_name(f".{path.name}.lock").open("w") as turn:
+    turn = os.open(path.parent, os.O_RDONLY)  # a folder can be locked, and so leaves no file
+    try:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        found = where | there(path) | {name: part}
+        found = there(path) | where | {name: part}
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text(json.dumps(found, indent=1) + "\n")
         partial.replace(path)
+    finally:
+        os.close(turn)
 
 
 def there(path: Path) -> dict[str, Any]:
