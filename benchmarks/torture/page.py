@@ -28,8 +28,7 @@ def _disk(part: dict[str, Any]) -> str:
     sized = sum(row["bytes named"] for row in rows if row["exit"])
     return (
         f"{struck} of {len(rows)} limits struck: {told} of {struck} told in one line with the "
-        f"path, {sized} with the bytes (the record of the lock has none); {same} of {len(rows)} go "
-        "on to the same bytes"
+        f"path, {sized} with the bytes; {same} of {len(rows)} go on to the same bytes"
     )
 
 
