@@ -11,7 +11,9 @@ from torch import Tensor
 
 from textreg.base_files import BaseFiles
 from textreg.errors import UserError
+from textreg.method.attention_edit import Edited
 from textreg.method.denoiser import Denoiser, freeze
+from textreg.method.encoder_edit import edited
 from textreg.method.encoder_pair import EncoderPair
 from textreg.method.text_features import TextFeatures, Tokens, encode_tokens
 from textreg.method.text_projections import TextProjections
@@ -51,7 +53,13 @@ class Backbone:
     scheduler: Any
     device: torch.device
 
-    def encode(self, tokens: Tokens, vectors: Tensor | None, masked: Tensor) -> TextFeatures:
+    def encode(
+        self,
+        tokens: Tokens,
+        vectors: Tensor | None,
+        masked: Tensor,
+        edit: Edited | None = None,
+    ) -> TextFeatures:
         """Text features of tokenised prompts.
 
         Args:
@@ -59,10 +67,12 @@ class Backbone:
             vectors: the identifier's of each, one after the other, [prompts, vectors * d];
                 none: no identifier.
             masked: which are masked where they can be, [prompts] bool.
+            edit: of the text encoders; none: they are the base's.
         """
-        if self.pair is not None:
-            return self.pair.encode(tokens, vectors, masked)
-        return TextFeatures(tokens=encode_tokens(self.text_encoder, tokens, vectors, masked))
+        with edited(self.text_encoders, edit):
+            if self.pair is not None:
+                return self.pair.encode(tokens, vectors, masked)
+            return TextFeatures(tokens=encode_tokens(self.text_encoder, tokens, vectors, masked))
 
     @property
     def word_tables(self) -> list[Tensor]:
@@ -135,10 +145,10 @@ def load(
     text_encoder = files.load("text_encoder", wide).to(place)
     tokenizer = files.tokenizer()
     pair = _pair(files, tokenizer, freeze(text_encoder), wide)
-    projections = TextProjections.from_denoiser(unet, wide)
-    width = text_encoder.config.hidden_size
-    if pair is not None:
-        width += pair.encoders[1].config.hidden_size
+    encoders = (text_encoder,) if pair is None else pair.encoders
+    sizes = [(e.config.num_hidden_layers, e.config.hidden_size) for e in encoders]
+    projections = TextProjections.from_denoiser(unet, wide, sizes)
+    width = sum(width for _, width in sizes)
     if projections.features != width:
         raise UserError(
             f"{source}: the text encoder gives {width} features and the "

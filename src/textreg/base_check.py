@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from textreg.adapter import Adapter
 from textreg.backbone import device_of
 from textreg.base_shape import BaseShape, check_resolution, check_steps, fitted
 from textreg.concept import Folder
 from textreg.config import Concept, Run
+from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.instance_prompts import InstancePrompts
 from textreg.method.identifier import add_identifier, token_row
@@ -25,10 +28,8 @@ def check_training(run: Run, folders: Sequence[Folder]) -> None:
     shape = BaseShape.of(run.base, run.revision)
     device_of(run.device)
     check_resolution(run.images.resolution or shape.resolution, shape.files.factor)
-    try:
-        shape.projections.check_rank(run.tuning.rank)
-    except ValueError as error:
-        raise UserError(f"--rank: {error}") from None
+    with torch.device("meta"):
+        Edits.of_run(shape.projections, run.tuning)
     for concept, folder in zip(run.concepts, folders, strict=True):
         _check_words(run, concept, folder, shape)
 

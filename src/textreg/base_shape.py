@@ -12,6 +12,7 @@ from textreg.adapter.legacy_file import named
 from textreg.base_files import BaseFiles
 from textreg.errors import UserError
 from textreg.method.attention_edit import placed, placement_of
+from textreg.method.encoder_edit import ENCODERS, text_names
 from textreg.method.text_projections import TextProjections
 
 
@@ -38,7 +39,7 @@ class BaseShape:
         files = BaseFiles.of(source, revision)
         with torch.device("meta"):
             denoiser: Any = UNet2DConditionModel.from_config(files.config("unet"))
-            projections = TextProjections.from_denoiser(denoiser)
+            projections = TextProjections.from_denoiser(denoiser, encoders=_encoder_sizes(files))
         return cls(
             files=files,
             projections=projections,
@@ -46,6 +47,11 @@ class BaseShape:
             resolution=files.resolution,
             prediction_type=files.scheduler().get("prediction_type", "epsilon"),
         )
+
+
+def _encoder_sizes(files: BaseFiles) -> list[tuple[int, int]]:
+    configs = [files.config(part) for part in ENCODERS if part in files.parts]
+    return [(config["num_hidden_layers"], config["hidden_size"]) for config in configs]
 
 
 def fitted(
@@ -68,6 +74,8 @@ def fitted(
         name: (w, width) for name, w in zip(projections.names, projections.widths, strict=True)
     } | projections.elsewhere
     wanted = {name: every[name] for name in placed(every, placement_of(factors))}
+    if text_names(factors):
+        wanted |= projections.encoders
     if shapes != wanted:
         odd = sorted(shapes.items() ^ wanted.items())[0][0]
         raise UserError(f"this adapter does not fit the base {source} at {odd}")

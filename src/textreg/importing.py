@@ -64,7 +64,12 @@ def import_file(
             out=out,
             prior="none",
             inversion=Inversion(steps=0, vectors=adapter.num_vectors),
-            tuning=Tuning(steps=0, rank=adapter.rank, placement=placement_of(adapter.factors)),
+            tuning=Tuning(
+                steps=0,
+                rank=adapter.rank,
+                placement=placement_of(adapter.factors),
+                text_encoder_rank=adapter.encoder_rank,
+            ),
         )
     except ValueError as error:
         raise UserError(str(error)) from None

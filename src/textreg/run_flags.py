@@ -34,6 +34,14 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": "what stage 2 edits (default cross-kv; the others without textreg's terms)",
         },
     ),
+    "--text-encoder-rank": (
+        "tuning.text_encoder_rank",
+        {
+            "type": whole_number,
+            "metavar": "R",
+            "help": "edit the text encoder's attention too, at this rank (default 0: no)",
+        },
+    ),
     "--resolution": (
         "images.resolution",
         {"type": whole_number, "metavar": "PX", "help": "training side"},

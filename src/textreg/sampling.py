@@ -23,7 +23,7 @@ from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.method.attention_edit import placement_of
 from textreg.method.denoiser import Conditioning, freeze
-from textreg.method.text_features import Tokens, tokenize
+from textreg.method.text_features import TextFeatures, Tokens, tokenize
 from textreg.method.token_gate import token_gate
 from textreg.out_of_memory import memory_of
 
@@ -63,7 +63,13 @@ class PictureModel:
         self._tokenizer, self._identifier_id = texts.tokenizer, texts.identifier_id
         self._vector = adapter.vector.to(backbone.device, backbone.wide)
         scale = adapter.alpha / adapter.rank
-        edits = Edits.of(self.projections, placement_of(factors), adapter.rank, scale=scale)
+        edits = Edits.of(
+            self.projections,
+            placement_of(factors),
+            adapter.rank,
+            scale=scale,
+            encoder_rank=adapter.encoder_rank,
+        )
         # B is taken with the scale multiplied in.
         scaled = {name: (down, scale * up) for name, (down, up) in factors.items()}
         edits.load(0, self.projections.names, scaled)
@@ -83,6 +89,12 @@ class PictureModel:
         except ValueError as error:
             raise UserError(str(error)) from None
 
+    def encode(self, tokens: Tokens, vectors: Tensor | None, masked: Tensor) -> TextFeatures:
+        """Text features as this model's text encoder gives them; as the backbone's `encode`."""
+        encoder = self.projections.encoder
+        edit = None if encoder is None else encoder.of([0])
+        return self.backbone.encode(tokens, vectors, masked, edit)
+
     @torch.no_grad()
     def conditioning(self, prompts: Sequence[str]) -> Conditioning:
         """What the denoiser hears of prompts, read without any mask."""
@@ -90,7 +102,7 @@ class PictureModel:
         count = len(prompts)
         vectors = None if self._vector is None else self._vector.expand(count, -1)
         no_mask = torch.zeros(count, dtype=torch.bool)
-        features = self.backbone.encode(tokens, vectors, no_mask)
+        features = self.encode(tokens, vectors, no_mask)
         edited = "all" if self.adapter is None else self.adapter.edited_tokens
         gate = token_gate(edited, tokens.is_identifier)
         keys_values = self.projections(features.tokens[None], None if gate is None else gate[None])

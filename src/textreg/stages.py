@@ -25,6 +25,7 @@ from textreg.method.identifier import initial_vector, pull_norm
 from textreg.method.text_features import TextFeatures, Tokens
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Penalty, Prior
+from textreg.prompt_pools import PromptPools
 from textreg.randomness import Draws
 
 
@@ -145,7 +146,7 @@ class InversionStage:
 
 
 class TuningStage:
-    """Stage 2: each concept's low-rank edits; text is frozen, so its features are kept."""
+    """Stage 2: each concept's low-rank edits; the word is frozen."""
 
     name = "tuning"
 
@@ -160,19 +161,16 @@ class TuningStage:
         self.settings = run.tuning
         self.max_grad_norm = run.tuning.max_grad_norm
         self._ratio = run.mask.ratio if run.mask.in_tuning else 0.0
-        self._edits = Edits(text=projections.edit, attention=projections.attention)
+        self._edits = Edits.carried(projections)
         if not self._edits.parameters():
             raise ValueError("stage 2 needs an edit; set projections.edit first")
         self._edits.initialise(run.seed, [t.concept.name for t in texts])
         self._prompts = [t.instance for t in texts]
-        states = (False, True) if self._ratio else (False,)
-        self._pools = [
-            TextFeatures.stack(
-                [t.encoded(t.fill(t.instance.templates), v, masked=m) for m in states], 1
-            )
-            for t, v in zip(texts, vectors, strict=True)
-        ]
-        gates = [t.gate(t.fill(t.instance.templates), prior.edited_tokens) for t in texts]
+        prompts = [t.fill(t.instance.templates) for t in texts]
+        self._pools = PromptPools(
+            texts, prompts, vectors, projections.encoder, masked=self._ratio > 0
+        )
+        gates = [t.gate(own, prior.edited_tokens) for t, own in zip(texts, prompts, strict=True)]
         self._gates = [gate.to(vectors.device) for gate in gates if gate is not None]
         self._prior = prior
         self._prior.setup(texts, vectors, projections)
@@ -182,17 +180,11 @@ class TuningStage:
         return self._edits.parameters()
 
     def features(self, draws: Sequence[Sequence[Draws]]) -> TextFeatures:
-        """Look one random template a sample up, masked or not."""
-        chosen = [
-            TextFeatures.stack(
-                [
-                    pool[row, int(d.uniform("mask") < self._ratio)]
-                    for row, d in zip(own.rows(samples), samples, strict=True)
-                ]
-            )
-            for pool, own, samples in zip(self._pools, self._prompts, draws, strict=True)
-        ]
-        return TextFeatures.stack(chosen)
+        """One random template a sample, masked or not."""
+        return self._pools.rows(
+            [own.rows(samples) for own, samples in zip(self._prompts, draws, strict=True)],
+            [[d.uniform("mask") < self._ratio for d in samples] for samples in draws],
+        )
 
     def gate(self, draws: Sequence[Sequence[Draws]]) -> Tensor | None:
         """The gate of the same templates, if the prior has one."""

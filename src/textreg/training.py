@@ -73,8 +73,7 @@ class Training:
         self.texts = [self._texts[n] for n in places]
         self.latents = [self._latents[n] for n in places]
         self.projections = self.backbone.projections
-        tuning = self.run.tuning
-        self.edits = Edits.of(self.projections, tuning.placement, tuning.rank, len(places))
+        self.edits = Edits.of_run(self.projections, self.run.tuning, len(places))
         self.inversion = InversionStage(self.run, self.texts)
         self.prior.check(self.texts)
         self.text_shift = TextShift(self.texts, self.prior.edited_tokens)

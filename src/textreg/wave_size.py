@@ -16,6 +16,7 @@ from textreg.config import Run
 from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.out_of_memory import memory_of
+from textreg.prompt_pools import PromptPools
 from textreg.randomness import Draws
 from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
@@ -98,11 +99,14 @@ def _kept(began: int | None, asked: int, size: int) -> int:
 def _bytes_kept(run: Run, backbone: Backbone) -> int:
     """What one sample's forward pass keeps for its backward pass; frozen weights do not count."""
     concept = run.concepts[0]
-    stage = InversionStage(run, [ConceptTexts.of(concept, backbone, vectors=run.inversion.vectors)])
+    texts = [ConceptTexts.of(concept, backbone, vectors=run.inversion.vectors)]
+    stage = InversionStage(run, texts)
     side = (run.images.resolution or backbone.resolution) // backbone.factor
-    # Edits within the denoiser keep what they read; those of text are a few numbers.
-    attention = Edits.of(backbone.projections, run.tuning.placement, run.tuning.rank).attention
-    projections = backbone.projections.with_edit(None, attention)
+    # Edits within denoiser and text encoder keep what they read; those of text are a few numbers.
+    edits = Edits.of_run(backbone.projections, run.tuning)
+    projections = backbone.projections.with_edit(None, edits.attention, edits.encoder)
+    vectors, prompts = stage.vectors.detach(), [texts[0].fill(["a photo of a {}"])]
+    live = PromptPools(texts, prompts, vectors, edits.encoder) if edits.encoder else None
     draws = [[Draws(run.seed, concept.name, "memory")]]
     x_t = torch.zeros(1, 1, backbone.vae.config.latent_channels, side, side, device=backbone.device)
     t = torch.zeros(1, 1, dtype=torch.long, device=backbone.device)
@@ -121,7 +125,8 @@ def _bytes_kept(run: Run, backbone: Backbone) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        prediction = predict(backbone, projections, x_t, t, stage.features(draws))
+        features = live.rows([[0]]) if live else stage.features(draws)
+        prediction = predict(backbone, projections, x_t, t, features)
     del prediction
     return sum(kept.values())
 

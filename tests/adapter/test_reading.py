@@ -18,6 +18,7 @@ from textreg.adapter.reading import Told, read
 from textreg.errors import UserError
 
 TEXT = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+MLP = "text_encoder.text_model.encoder.layers.0.mlp.fc1"
 NAMES = (
     "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k",
     "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v",
@@ -193,7 +194,8 @@ A_KEY, B_KEY = (KOHYA.key(NAMES[0], part) for part in ("down", "up"))
         ({A_KEY: torch.ones(2, 6, 1, 1)}, "does not fit together"),
         ({A_KEY: torch.ones(3, 6)}, "does not fit together"),
         ({KOHYA.key(NAMES[0], "alpha"): torch.ones(2)}, "alpha .* is not one number"),
-        ({f"{TEXT}.lora_B.weight": torch.ones(6, 2)}, "also holds text_encoder"),
+        ({f"{TEXT}.lora_B.weight": torch.ones(6, 2)}, "text_encoder.* half of it is missing"),
+        ({f"{MLP}.lora_B.weight": torch.ones(6, 2)}, "also holds text_encoder"),
         ({"lora_unet_conv_in.lora_up.weight": torch.ones(6, 2)}, "also holds lora_unet_conv_in"),
         ({f"lora_unet_{NAMES[0]}.dora_scale": torch.ones(6)}, "also holds .*dora_scale"),
         ({FORMS[0].key(NAMES[0], "up"): torch.ones(5, 2)}, "twice"),

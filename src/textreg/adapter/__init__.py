@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from textreg.config import Property
+from textreg.method.encoder_edit import text_names
 from textreg.method.token_gate import EditedTokens
 
 GATED = (
@@ -27,7 +28,8 @@ class Adapter:
     """The identifier's word vectors one after the other, [num_vectors * width]; with two text
     encoders each is one of both, side by side."""
     factors: dict[str, tuple[Tensor, Tensor]] = field(repr=False)
-    """(A [r, width], B [out, r]) by projection name; the edit is (alpha / r) B A."""
+    """(A [r, width], B [out, r]) by projection name; the edit is (alpha / r) B A. The denoiser's
+    come first; a text encoder's may be of another rank, and r is the denoiser's for all."""
     alpha: float
     num_vectors: int = 1
     """Tokens that the identifier stands for."""
@@ -40,8 +42,13 @@ class Adapter:
 
     @property
     def rank(self) -> int:
-        """Rank r of the edit."""
+        """Rank r of the denoiser's edit, which comes first."""
         return next(iter(self.factors.values()))[0].shape[0]
+
+    @property
+    def encoder_rank(self) -> int:
+        """Rank of the edit of the text encoders; 0: there is none."""
+        return next((len(self.factors[name][0]) for name in text_names(self.factors)), 0)
 
     @property
     def width(self) -> int:

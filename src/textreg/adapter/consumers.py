@@ -29,6 +29,8 @@ class Consumer:
     """Names by which it knows a projection: {dots} is its own, {joined} has _ for every dot,
     {processor} names the layer's attention processor; of Stable Diffusion XL, {numbered} has the
     original's block numbers in place of {joined}."""
+    text_modules: tuple[str, ...]
+    """The same of a text encoder's projections; {te} is te, or te1 and te2 of a base with two."""
     parts: tuple[tuple[str, str], ...]
     """Endings of A and B that it knows; that of alpha is .alpha in every program."""
     at_first_dot: bool = False
@@ -45,6 +47,7 @@ _KOHYA = (".lora_down.weight", ".lora_up.weight")
 _CURRENT = (".lora_A.weight", ".lora_B.weight")
 _OLDER = (".lora.down.weight", ".lora.up.weight")
 _OLDEST = ("_lora.down.weight", "_lora.up.weight")
+_TEXT = ("lora_{te}_{joined}",)
 # Written out here, and not taken from lora_keys.py by which files are written: a slip there must
 # not pass its own check.
 CONSUMERS: dict[Program, Consumer] = {
@@ -52,6 +55,7 @@ CONSUMERS: dict[Program, Consumer] = {
         name="diffusers",
         read_in="0.42.1",
         modules=("unet.{dots}", "unet.{processor}", "lora_unet_{joined}", "lora_unet_{numbered}"),
+        text_modules=("{dots}", *_TEXT),
         parts=(_CURRENT, _OLDER, _OLDEST, _KOHYA),
         most_unmatched=0,
         word_is_the_key=True,
@@ -60,6 +64,7 @@ CONSUMERS: dict[Program, Consumer] = {
         name="sd-scripts",
         read_in="48d368f",
         modules=("lora_unet_{joined}", "lora_unet_{numbered}"),
+        text_modules=_TEXT,
         parts=(_KOHYA,),
         at_first_dot=True,
     ),
@@ -67,6 +72,7 @@ CONSUMERS: dict[Program, Consumer] = {
         name="A1111",
         read_in="873edba",
         modules=("lora_unet_{joined}", "lora_unet_{numbered}"),
+        text_modules=_TEXT,
         parts=(_KOHYA,),
         at_first_dot=True,
         layers_a_block=2,
@@ -75,6 +81,7 @@ CONSUMERS: dict[Program, Consumer] = {
         name="Forge",
         read_in="dfdcbab",
         modules=("lora_unet_{joined}", "lora_unet_{numbered}", "{processor}", "unet.{processor}"),
+        text_modules=("{dots}", *_TEXT),
         parts=(_KOHYA, _OLDEST, _CURRENT, _OLDER),
         most_unmatched=12,
     ),
@@ -82,6 +89,7 @@ CONSUMERS: dict[Program, Consumer] = {
         name="ComfyUI",
         read_in="a125cd8",
         modules=("lora_unet_{joined}", "lora_unet_{numbered}", "{processor}", "unet.{processor}"),
+        text_modules=("{dots}", *_TEXT),
         parts=(_KOHYA, _OLDEST, _CURRENT, _OLDER),
     ),
 }
@@ -125,7 +133,7 @@ def open_lora(
     Args:
         consumer: the program.
         tensors: the file.
-        projections: names of the base's keys and values.
+        projections: names of what is edited.
 
     Raises:
         Refused: it takes nothing, or less than the base has.
@@ -135,7 +143,9 @@ def open_lora(
     # Only Stable Diffusion XL has several layers in one attention.
     xl = any(".transformer_blocks.1." in name for name in names)
     for name in names:
-        for module in _modules(consumer, name, xl):
+        text = name.startswith("text_encoder")
+        modules = _text_modules if text else _modules
+        for module in modules(consumer, name, xl):
             for a_end, b_end in consumer.parts:
                 keys = (module + a_end, module + b_end)
                 if not tensors.keys() >= set(keys):
@@ -171,6 +181,13 @@ def open_word(consumer: Consumer, tensors: dict[str, Tensor], stem: str) -> tupl
         raise Refused(f"{len(tensors)} tensors; a word is one")
     key, tensor = next(iter(tensors.items()))
     return (key if consumer.word_is_the_key else stem), tensor
+
+
+def _text_modules(consumer: Consumer, projection: str, xl: bool) -> list[str]:
+    encoder, _, inner = projection.partition(".")
+    te = {"text_encoder": "te1" if xl else "te", "text_encoder_2": "te2"}[encoder]
+    names = {"dots": projection, "joined": inner.replace(".", "_"), "te": te}
+    return [template.format(**names) for template in consumer.text_modules]
 
 
 def _modules(consumer: Consumer, projection: str, xl: bool) -> list[str]:

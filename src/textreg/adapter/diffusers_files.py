@@ -1,6 +1,7 @@
 """The files plain diffusers loads by folder (FORMATS 1, 4, 6).
 
-pytorch_lora_weights.safetensors: unet.P.lora_A.weight, unet.P.lora_B.weight, alpha = rank
+pytorch_lora_weights.safetensors: unet.P.lora_A.weight, unet.P.lora_B.weight, alpha = rank; the same
+    of text_encoder.(...) and text_encoder_2.(...), where they are edited
 learned_embeds.safetensors: {"<krk1>": [vectors, width]}, of Stable Diffusion XL {"clip_l":
     [vectors, 768], "clip_g": [vectors, 1280]}, float32 always
 
@@ -11,6 +12,7 @@ edit that it would apply to every token.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from textreg.adapter import Adapter
 from textreg.adapter.about import ours
 from textreg.adapter.lora_keys import DIFFUSERS
 from textreg.adapter.tensor_file import stored, tensor_bytes
+from textreg.method.encoder_edit import text_names
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 GATED_LORA_FILE = "gated_lora_weights.safetensors"
@@ -43,14 +46,28 @@ def files(adapter: Adapter, dtype: torch.dtype = torch.float32) -> dict[str, byt
     for name, (down, up) in adapter.factors.items():
         tensors[DIFFUSERS.key(name, "down")] = stored(down, dtype)
         tensors[DIFFUSERS.key(name, "up")] = stored(scale * up, dtype)
-    settings = {
-        "unet.r": adapter.rank,
-        "unet.lora_alpha": adapter.rank,
-        "unet.target_modules": sorted(adapter.factors),
-    }
-    lora = about | {"lora_adapter_metadata": json.dumps(settings)}
+    lora = about | {"lora_adapter_metadata": json.dumps(_settings(adapter))}
     name = LORA_FILE if adapter.edited_tokens == "all" else GATED_LORA_FILE
     return {EMBEDDING_FILE: tensor_bytes(word, about), name: tensor_bytes(tensors, lora)}
+
+
+def _settings(adapter: Adapter) -> dict[str, Any]:
+    """What peft is told of each part that is edited."""
+    text = text_names(adapter.factors)
+    settings: dict[str, Any] = {
+        "unet.r": adapter.rank,
+        "unet.lora_alpha": adapter.rank,
+        "unet.target_modules": sorted(adapter.factors.keys() - set(text)),
+    }
+    for encoder in dict.fromkeys(name.partition(".")[0] for name in text):
+        # Ends of names: what stands before them depends on the version of transformers.
+        ends = {name.rpartition(".")[2] for name in text}
+        settings |= {
+            f"{encoder}.r": adapter.encoder_rank,
+            f"{encoder}.lora_alpha": adapter.encoder_rank,
+            f"{encoder}.target_modules": sorted(ends),
+        }
+    return settings
 
 
 def load_pair(adapter: Adapter, place: str) -> str:

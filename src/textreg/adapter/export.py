@@ -191,7 +191,8 @@ def _type_there(program: Program, adapter: Adapter, folder: Path, stem: str) -> 
         )
     if program == "comfyui":
         return (
-            f"Load LoRA: {stem}_lora.safetensors, strength_model 1",
+            f"Load LoRA: {stem}_lora.safetensors, strength_model 1"
+            + (", strength_clip 1" if adapter.encoder_rank else ""),
             webui_files.webui_prompt(adapter, f"embedding:{stem}"),
         )
     return f"{prompt} <lora:{stem}_lora:1>", prompt

@@ -1,7 +1,7 @@
 """The LoRA file of A1111, Forge, ComfyUI and kohya's own tools (FORMATS 1, 5).
 
-webui/krk1_lora.safetensors: lora_unet_P_.lora_down.weight, .lora_up.weight, .alpha = rank; ss_*,
-modelspec.* and textreg.* in the metadata.
+webui/krk1_lora.safetensors: lora_unet_P_.lora_down.weight, .lora_up.weight, .alpha = rank, the same
+of lora_te_(...) where the text encoder is edited; ss_*, modelspec.* and textreg.* in the metadata.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def lora_bytes(
     for projection, (down, up) in adapter.factors.items():
         tensors[form.key(projection, "down")] = stored(down, dtype)
         tensors[form.key(projection, "up")] = stored(scale * up, dtype)
-        tensors[form.key(projection, "alpha")] = torch.tensor(float(adapter.rank))
+        tensors[form.key(projection, "alpha")] = torch.tensor(float(len(down)))
     training = kohya_entries(adapter, facts, name, words)
     # Its tools take both hashes of the file with nothing but ss_* in its metadata.
     plain = tensor_bytes(tensors, training)

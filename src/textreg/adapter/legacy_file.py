@@ -49,6 +49,11 @@ def file_bytes(adapter: Adapter, *, text_layers: int) -> bytes:
             "--to legacy: the original's file holds cross-attention keys and values, and this edit "
             "is of more; leave it out"
         )
+    if adapter.encoder_rank:
+        raise UserError(
+            "--to legacy: this edit is of the text encoder as well, which textreg does not write "
+            "into the original's file; leave it out"
+        )
     if adapter.num_vectors > 1:
         raise UserError(
             "--to legacy: the original's word has one vector, not several; leave it out"

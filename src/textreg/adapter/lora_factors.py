@@ -1,7 +1,8 @@
 """A and B of every attention projection, out of a file of any form that lora_keys.py knows.
 
 alpha = rank afterwards: whatever scale a file has is multiplied into B, in float64, and rounded
-once; a scale of 1 changes nothing. Projections of fewer ranks than the largest get rows of zeros.
+once; a scale of 1 changes nothing. Projections of fewer ranks than the largest get rows of zeros,
+the denoiser's and the text encoders' each among their own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textreg.adapter.lora_keys import PEFT, KeyForm, Part, parse
+from textreg.adapter.lora_keys import PEFT, KeyForm, parse
+from textreg.adapter.text_keys import Part, parse_text
 from textreg.errors import UserError
 from textreg.file_kinds import shown
 
@@ -32,7 +34,7 @@ _MOST_CONFIG = 1 << 20
 def read_factors(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]
 ) -> tuple[Factors, str]:
-    """Factors by projection name, float32, all of one rank; and the form's name.
+    """Factors by projection name, float32, the denoiser's first; and the form's name.
 
     Args:
         path: the file, for messages; PEFT's settings lie beside it.
@@ -43,17 +45,22 @@ def read_factors(
         UserError: it edits something else as well, a pair does not fit, or its scale is not told.
     """
     found: dict[str, dict[Part, Tensor]] = {}
+    text: dict[str, dict[Part, Tensor]] = {}
     forms: set[KeyForm] = set()
     for key, tensor in tensors.items():
-        place = parse(key)
-        if place is None:
+        group = found
+        if place := parse(key):
+            form, name, part = place
+            forms.add(form)
+        elif read := parse_text(key):
+            name, part = read
+            group = text
+        else:
             _refuse_unless_dead(path, key, tensor)
             continue
-        form, name, part = place
-        forms.add(form)
-        if part in found.setdefault(name, {}):
+        if part in group.setdefault(name, {}):
             raise UserError(f"{path}: edits {name} twice")
-        found[name][part] = tensor
+        group[name][part] = tensor
     if not found:
         raise UserError(
             f"{path}: has no edit of an attention projection that textreg knows by name "
@@ -63,10 +70,24 @@ def read_factors(
         names = " and ".join(sorted(form.name for form in forms))
         raise UserError(f"{path}: mixes the names of {names}; a file has one kind")
     form = forms.pop()
-    alpha = _alpha(path, form, metadata)
-    pairs = {name: _pair(path, name, parts, alpha) for name, parts in found.items()}
+    factors = _group(path, found, _alpha(path, form, metadata))
+    # Without any B there is no edit, whatever A and alpha are.
+    if any(bool(parts["up"].any()) for parts in text.values() if "up" in parts):
+        for encoder in dict.fromkeys(name.partition(".")[0] for name in text):
+            own = {name: parts for name, parts in text.items() if name.startswith(f"{encoder}.")}
+            factors |= _group(path, own, _told(path, metadata, f"{encoder}."))
+        factors |= _of_one_rank({name: factors[name] for name in text})
+    return factors, form.name
+
+
+def _group(path: Path, found: dict[str, dict[Part, Tensor]], alpha: float | None) -> Factors:
+    """Whole pairs, all of one rank."""
+    return _of_one_rank({name: _pair(path, name, own, alpha) for name, own in found.items()})
+
+
+def _of_one_rank(pairs: Factors) -> Factors:
     rank = max(len(down) for down, _ in pairs.values())
-    return {name: _padded(*pair, rank) for name, pair in pairs.items()}, form.name
+    return {name: _padded(*pair, rank) for name, pair in pairs.items()}
 
 
 def _refuse_unless_dead(path: Path, key: str, tensor: Tensor) -> None:
@@ -75,7 +96,8 @@ def _refuse_unless_dead(path: Path, key: str, tensor: Tensor) -> None:
         return
     raise UserError(
         f"{path}: also holds {shown(key)}; textreg takes edits of the denoiser's attention "
-        "(to_q, to_k, to_v, to_out.0 of attn1 and attn2) and nothing else"
+        "(to_q, to_k, to_v, to_out.0 of attn1 and attn2), of a text encoder's attention beside it, "
+        "and nothing else"
     )
 
 
@@ -109,6 +131,11 @@ def _alpha(path: Path, form: KeyForm, metadata: dict[str, str]) -> float | None:
     """The alpha that stands outside the tensors; none: it is the rank, or stands among them."""
     if form is PEFT:
         return _of_config(path.with_name(_PEFT_CONFIG), _read_config(path))
+    return _told(path, metadata, "unet.")
+
+
+def _told(path: Path, metadata: dict[str, str], part: str) -> float | None:
+    """The alpha that diffusers' metadata has for a part, "unet." or "text_encoder."."""
     if text := metadata.get("lora_adapter_metadata"):
         try:
             config = json.loads(text)
@@ -116,7 +143,7 @@ def _alpha(path: Path, form: KeyForm, metadata: dict[str, str]) -> float | None:
             config = None
         if not isinstance(config, dict):
             raise UserError(f"{path}: its lora_adapter_metadata is not a JSON object")
-        return _of_config(path, {key.removeprefix("unet."): value for key, value in config.items()})
+        return _of_config(path, {key.removeprefix(part): value for key, value in config.items()})
     return None
 
 

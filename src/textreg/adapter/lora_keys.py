@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
 
-Part = Literal["down", "up", "alpha"]
+from textreg.adapter.text_keys import Part
+from textreg.method.encoder_edit import ENCODERS, of_text_encoder
 
 _PROJECTION = re.compile(
     r"((down|up)_blocks\.\d+|mid_block)\.attentions\.\d+\.transformer_blocks\.\d+\.attn[12]"
@@ -44,9 +44,15 @@ class KeyForm:
     """The projection is named as a part of its layer's attention processor."""
     numbered: bool = False
     """Blocks have the original program's numbers, which count through all of a side."""
+    encoders: tuple[str, ...] = tuple(f"{name}." for name in ENCODERS)
+    """What stands before the names of each text encoder's projections."""
 
     def module(self, projection: str) -> str:
         """The name of a projection in this form, without the part's ending."""
+        if of_text_encoder(projection):
+            encoder, _, inner = projection.partition(".")
+            inner = inner.replace(".", "_") if self.underscores else inner
+            return self.encoders[ENCODERS.index(encoder)] + inner
         if self.processor:
             projection = re.sub(r"\.(attn[12])\.", r".\1.processor.", projection)
             projection = projection.removesuffix(".0")
@@ -125,8 +131,9 @@ KOHYA = KeyForm(
     down=".lora_down.weight",
     up=".lora_up.weight",
     underscores=True,
+    encoders=("lora_te_",),
 )
-KOHYA_XL = replace(KOHYA, name="kohya, XL", numbered=True)
+KOHYA_XL = replace(KOHYA, name="kohya, XL", numbered=True, encoders=("lora_te1_", "lora_te2_"))
 PEFT = KeyForm(name="PEFT", prefix="base_model.model.", down=".lora_A.weight", up=".lora_B.weight")
 FORMS = (DIFFUSERS, DIFFUSERS_OLDER, DIFFUSERS_OLDEST, ATTENTION_PROCESSORS, KOHYA, KOHYA_XL, PEFT)
 

@@ -80,7 +80,7 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
             steps=f"{run.inversion.steps} + {run.tuning.steps}",
             best=_best(folder),
             rank=adapter.rank,
-            what=_WHAT[placement_of(adapter.factors)],
+            what=_WHAT[placement_of(adapter.factors)] + _text_encoder(adapter),
             pictures=shown,
         ).encode(),
     )
@@ -92,6 +92,11 @@ _WHAT: dict[Placement, str] = {
     "cross+self": "the cross-attention keys and values and the self-attention",
     "full": "all of the attention",
 }
+
+
+def _text_encoder(adapter: Adapter) -> str:
+    rank, encoders = adapter.encoder_rank, "encoders'" if adapter.second_width else "encoder's"
+    return f", and a rank-{rank} edit of the text {encoders} attention" if rank else ""
 
 
 def _best(folder: Path) -> str:

@@ -33,6 +33,7 @@ def problems(run: Run) -> list[str]:
     not_negative = {
         "--inversion-steps": run.inversion.steps,
         "--tuning-steps": run.tuning.steps,
+        "--text-encoder-rank": run.tuning.text_encoder_rank,
         "inversion.warmup_steps": run.inversion.warmup_steps,
         "tuning.warmup_steps": run.tuning.warmup_steps,
         "inversion.learning_rate": run.inversion.learning_rate,

@@ -64,6 +64,8 @@ class Tuning:
     placement: Placement = field(default="cross-kv", metadata=LATER)
     """Attention projections that are edited: "cross-kv", those that read the text (the method's);
     "self", the picture's attention to itself; both; "full", those and cross-attention's others."""
+    text_encoder_rank: int = field(default=0, metadata=LATER)
+    """Rank of an edit of the text encoders' own attention as well; 0: none."""
     max_grad_norm: float = 1.0
     """Clip of each concept's own gradient norm; 0 does not clip."""
     ema_decay: float | None = field(default=None, metadata=LATER)

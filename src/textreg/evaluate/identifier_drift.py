@@ -92,7 +92,7 @@ def _other_words(model: PictureModel, seed: int) -> Tensor:
 def _features(model: PictureModel, tokens: Tokens, vector: Tensor, masked: bool) -> Tensor:
     count = len(tokens.ids)
     mask = torch.full((count,), masked)
-    return model.backbone.encode(tokens, vector.expand(count, -1), mask).tokens
+    return model.encode(tokens, vector.expand(count, -1), mask).tokens
 
 
 def _end(model: PictureModel, tokens: Tokens) -> Tensor:

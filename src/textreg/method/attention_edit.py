@@ -45,8 +45,8 @@ def placed(names: Iterable[str], placement: Placement) -> list[str]:
 
 
 def placement_of(names: Iterable[str]) -> Placement:
-    """The smallest placement that edits all of these projections."""
-    given = list(names)
+    """The smallest placement that edits all of these projections of the denoiser."""
+    given = [name for name in names if "attn1." in name or "attn2." in name]
     order: tuple[Placement, ...] = ("cross-kv", "self", "cross+self")
     for placement in order:
         if len(placed(given, placement)) == len(given):

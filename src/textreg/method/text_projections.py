@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from textreg.method.attention_edit import AttentionEdit, Shapes, attention_shapes
+from textreg.method.encoder_edit import encoder_shapes
 
 _PROJECTION = re.compile(r"attn2\.to_[kv]$")
 
@@ -111,8 +112,8 @@ class TextProjections(nn.Module):
     """All frozen W_K, W_V of a denoiser, gathered, plus the edit if one is set.
 
     `names` are the projections' module names in module order, keys and values alternating.
-    `elsewhere` are the shapes of attention's other projections, which read no text; an edit of them
-    is carried along here, and applied by the denoiser.
+    `elsewhere` are the shapes of attention's other projections, which read no text, and `encoders`
+    those of the text encoders' attention; edits of them are carried along, and applied there.
     """
 
     def __init__(
@@ -124,6 +125,8 @@ class TextProjections(nn.Module):
         *,
         elsewhere: Shapes | None = None,
         attention: AttentionEdit | None = None,
+        encoders: Shapes | None = None,
+        encoder: AttentionEdit | None = None,
     ):
         super().__init__()
         self.names, self.widths = tuple(names), tuple(widths)
@@ -132,12 +135,22 @@ class TextProjections(nn.Module):
         self.edit = edit
         self.elsewhere: Shapes = elsewhere or {}
         self.attention = attention
+        self.encoders: Shapes = encoders or {}
+        self.encoder = encoder
 
     @classmethod
     def from_denoiser(
-        cls, denoiser: nn.Module, dtype: torch.dtype = torch.float32
+        cls,
+        denoiser: nn.Module,
+        dtype: torch.dtype = torch.float32,
+        encoders: Sequence[tuple[int, int]] = (),
     ) -> TextProjections:
         """Gather `attn2.to_k` and `attn2.to_v` of a diffusers UNet.
+
+        Args:
+            denoiser: the UNet.
+            dtype: of what is gathered.
+            encoders: (layers, width) of each text encoder, where these may be edited too.
 
         Raises:
             ValueError: the denoiser has no cross-attention, or its projections have a bias.
@@ -157,12 +170,16 @@ class TextProjections(nn.Module):
             [len(w) for w in weights],
             torch.cat(weights),
             elsewhere=attention_shapes(denoiser),
+            encoders=encoder_shapes(encoders),
         )
 
     def with_edit(
-        self, edit: LowRankEdit | None, attention: AttentionEdit | None = None
+        self,
+        edit: LowRankEdit | None,
+        attention: AttentionEdit | None = None,
+        encoder: AttentionEdit | None = None,
     ) -> TextProjections:
-        """The same frozen weights, shared and not copied, with an edit."""
+        """The same frozen weights, shared and not copied, with edits of them and of others."""
         return TextProjections(
             self.names,
             self.widths,
@@ -170,6 +187,8 @@ class TextProjections(nn.Module):
             edit,
             elsewhere=self.elsewhere,
             attention=attention,
+            encoders=self.encoders,
+            encoder=encoder,
         )
 
     @property

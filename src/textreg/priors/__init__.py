@@ -48,7 +48,8 @@ class Prior:
     """Whose keys and values the edit changes, in training and when pictures are drawn."""
 
     anywhere: bool = False
-    """Whether it means something for edits of other projections than those that read the text."""
+    """Whether it means something for edits of other projections than those that read the text; then
+    what it reads of prompts follows an edit of the text encoder (prompt_pools.py)."""
 
     def __init__(self, run: Run):
         """Read the settings, before a base is loaded.
@@ -156,14 +157,25 @@ def prior_of(run: Run) -> Prior:
     """
     kinds = {name: _kind(name) for name in split(run.prior)}
     for name, kind in kinds.items():
-        if run.tuning.placement != "cross-kv" and not kind.anywhere:
+        if (why := _no_meaning(run, name)) and not kind.anywhere:
             others = [other for other in names() if _kind(other).anywhere]
-            raise UserError(
-                f"--placement {run.tuning.placement}: prior {name} is a rule about the keys and "
-                "values that text alone decides, and has no meaning for other projections; choose "
-                f"--prior {' or '.join(others)}"
-            )
+            raise UserError(f"{why}; choose --prior {' or '.join(others)}")
     return _Joined([kind(run) for kind in kinds.values()])
+
+
+def _no_meaning(run: Run, name: str) -> str | None:
+    """Why a rule about keys and values of given text has no meaning for what a run edits."""
+    if run.tuning.placement != "cross-kv":
+        return (
+            f"--placement {run.tuning.placement}: prior {name} is a rule about the keys and values "
+            "that text alone decides, and has no meaning for other projections"
+        )
+    if run.tuning.text_encoder_rank:
+        return (
+            f"--text-encoder-rank {run.tuning.text_encoder_rank}: prior {name} is a rule about "
+            "text as the base reads it, and this changes how it is read"
+        )
+    return None
 
 
 def _kind(name: str) -> type[Prior]:

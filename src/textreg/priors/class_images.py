@@ -16,9 +16,9 @@ from textreg.class_pictures import adopt, draw, read, source_folder
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.latents import Latents
-from textreg.method.text_features import TextFeatures
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Prior
+from textreg.prompt_pools import PromptPools
 from textreg.randomness import Draws
 
 
@@ -49,30 +49,27 @@ class ClassImages(Prior):
         # There are so many pictures that one view of each will do.
         views = replace(self._run.images, views=1, flip=False, jitter=False, buckets=False)
         self._latents: list[Latents] = []
-        self._features: list[TextFeatures] = []
+        pools: list[list[str]] = []
         self._prompts: list[list[int]] = []
-        for t, vector in zip(texts, vectors, strict=True):
+        for t in texts:
             images, prompts = read(self._run, t.concept, self._folder)
             key = (self._run.seed, "class images", t.concept.name)
             self._latents.append(Latents(images, self._backbone, views, key))
             distinct = list(dict.fromkeys(prompts))
-            self._features.append(t.encoded(distinct, vector))
+            pools.append(distinct)
             self._prompts.append([distinct.index(prompt) for prompt in prompts])
+        self._pools = PromptPools(texts, pools, vectors, projections.encoder)
 
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
         """A class picture, with noise and timestep of its own, for each of the instance's."""
         own = [[d.within("class images") for d in samples] for samples in draws]
-        features = [
-            TextFeatures.stack(
-                [pool[which[picture]] for picture in latents.choice.pictures(samples)]
-            )
-            for pool, which, latents, samples in zip(
-                self._features, self._prompts, self._latents, own, strict=True
-            )
+        chosen = [
+            [which[picture] for picture in latents.choice.pictures(samples)]
+            for which, latents, samples in zip(self._prompts, self._latents, own, strict=True)
         ]
         weight = self._run.class_images.weight
         return {
             "class_images": noisy_batch(
-                self._latents, own, TextFeatures.stack(features), self._backbone, weight=weight
+                self._latents, own, self._pools.rows(chosen), self._backbone, weight=weight
             )
         }

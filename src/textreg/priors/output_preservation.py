@@ -11,10 +11,9 @@ from torch import Tensor
 from textreg.batch import Batch, predict
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
-from textreg.instance_prompts import instance_rows
-from textreg.method.text_features import TextFeatures
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Prior
+from textreg.prompt_pools import PromptPools
 from textreg.randomness import Draws
 
 
@@ -32,22 +31,22 @@ class OutputPreservation(Prior):
         """Encode the instance templates with the noun alone."""
         self._backbone = texts[0].backbone
         self._prompts = [t.instance for t in texts]
-        self._pools = [
-            t.encoded([p.replace("{}", t.concept.noun) for p in t.instance.templates], None)
-            for t in texts
-        ]
+        prompts = [[p.replace("{}", t.concept.noun) for p in t.instance.templates] for t in texts]
+        self._base = self._pools = PromptPools(texts, prompts, None)
+        if projections.encoder is not None:
+            self._pools = PromptPools(texts, prompts, None, projections.encoder)
 
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
         """The instance's x_t under the class's words; what is wanted is the base's prediction."""
         # The same stream as the instance's template, so the two prompts differ in the word alone.
-        features = TextFeatures.stack(instance_rows(self._pools, self._prompts, draws))
-        base = self._backbone.projections
+        chosen = [own.rows(samples) for own, samples in zip(self._prompts, draws, strict=True)]
+        plain, base = self._base.rows(chosen), self._backbone.projections
         with torch.no_grad():
-            wanted = predict(self._backbone, base, instance.x_t, instance.t, features)
+            wanted = predict(self._backbone, base, instance.x_t, instance.t, plain)
         # All of the picture counts, whatever the mask of its subject.
         own = replace(
             instance,
-            features=features,
+            features=self._pools.rows(chosen) if self._pools is not self._base else plain,
             wanted=wanted,
             counts=None,
             shares=None,

@@ -1,0 +1,86 @@
+"""Prompts of N concepts as text features: kept, or encoded as the text encoder then stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from textreg.concept_texts import ConceptTexts
+from textreg.method.attention_edit import AttentionEdit
+from textreg.method.text_features import TextFeatures, Tokens
+
+
+class PromptPools:
+    """A pool of finished prompts a concept, of which each step takes some.
+
+    A frozen text encoder reads each prompt once. One with an edit reads at each step the prompts
+    that the step takes, all concepts' in one call, and the edit's gradient goes through it.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[ConceptTexts],
+        prompts: Sequence[Sequence[str]],
+        vectors: Tensor | None,
+        edit: AttentionEdit | None = None,
+        *,
+        masked: bool = False,
+    ):
+        """Read the prompts.
+
+        Args:
+            texts: of each concept.
+            prompts: of each concept.
+            vectors: each identifier's, [N, vectors * d]; none: no prompt has one.
+            edit: of the text encoders; none: they are the base's.
+            masked: whether some of them will be asked for masked.
+        """
+        self._backbone, self._vectors, self._edit = texts[0].backbone, vectors, edit
+        self._tokens: list[Tokens] = []
+        self._kept: list[TextFeatures] = []
+        if edit is not None:
+            self._tokens = [t.tokens(own) for t, own in zip(texts, prompts, strict=True)]
+            return
+        states = (False, True) if masked else (False,)
+        words = [None] * len(texts) if vectors is None else list(vectors)
+        self._kept = [
+            TextFeatures.stack([t.encoded(own, word, masked=m) for m in states], 1)
+            for t, own, word in zip(texts, prompts, words, strict=True)
+        ]
+
+    def rows(
+        self, chosen: Sequence[Sequence[int]], masked: Sequence[Sequence[bool]] | None = None
+    ) -> TextFeatures:
+        """Features of S prompts of each concept, tokens [N, S, T, d].
+
+        Args:
+            chosen: their numbers.
+            masked: which of them are masked where they can be; none: none.
+        """
+        masks = masked or [[False] * len(own) for own in chosen]
+        if self._edit is not None:
+            return self._encoded(chosen, masks, self._edit)
+        return TextFeatures.stack(
+            [
+                TextFeatures.stack([pool[n, int(m)] for n, m in zip(own, hidden, strict=True)])
+                for pool, own, hidden in zip(self._kept, chosen, masks, strict=True)
+            ]
+        )
+
+    def _encoded(
+        self,
+        chosen: Sequence[Sequence[int]],
+        masks: Sequence[Sequence[bool]],
+        edit: AttentionEdit,
+    ) -> TextFeatures:
+        tokens = Tokens.cat(
+            [pool.rows(torch.tensor(own)) for pool, own in zip(self._tokens, chosen, strict=True)]
+        )
+        vectors = self._vectors
+        if vectors is not None:
+            vectors = vectors.repeat_interleave(len(chosen[0]), dim=0)
+        hidden = torch.tensor([m for own in masks for m in own])
+        found = self._backbone.encode(tokens, vectors, hidden, edit.of(range(len(chosen))))
+        return found.unflatten(len(chosen))
