@@ -54,9 +54,12 @@ def test_every_file_gives_our_picture_in_diffusers(
     backbone = in_float32(family)
     adapter = with_text(backbone)
     assert {name.partition(".")[0] for name in text_names(adapter.factors)} == encoders
-    targets = ("diffusers", "kohya", "a1111", "comfyui")
+    targets = ("diffusers", "kohya", "a1111", "comfyui", "bundle")
     rows = export(adapter, tmp_path, targets, Facts(base="a base"))
     assert all(row.difference is not None and row.difference < 1e-6 for row in rows)
+    bundle = Adapter.load(tmp_path / "webui" / "krk1_bundle.safetensors")
+    assert bundle.vector.equal(adapter.vector)
+    assert (bundle.identifier, bundle.second_width) == ("<krk1>", adapter.second_width)
     options = {"num_inference_steps": 3, "guidance_scale": 5.0, "height": 32, "width": 32}
 
     def ours(adapter: Adapter) -> np.ndarray:
