@@ -3,16 +3,14 @@
 import json
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 from random_base import write_base
-from torch import Tensor
 
+from mean_colours import Means
 from textreg.backbone import Backbone
 from textreg.errors import UserError
 from textreg.evaluate import Options, epsilon_drift, evaluate, evaluation, model_pair, probe
@@ -28,26 +26,6 @@ edits: [{prompt: "a {} of the photo", shows: {tint: red}}, "the {} in a photo"]
 steps: 1
 """
 COUNT = 8
-
-
-class Means:
-    """Sees the mean colours of four quarters; reads whether red wins."""
-
-    name, digest, side = "means", "0" * 64, None
-    attributes = {"tint": ("red", "other"), "noun": ("cat", "dog")}  # noqa: RUF012
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def features(self, images: Sequence[Image.Image]) -> Tensor:
-        self.seen += len(images)
-        pixels = torch.cat([pixel_tensor([image.resize((2, 2))]) for image in images])
-        return torch.nn.functional.normalize(pixels.flatten(1) - 0.5, dim=1)
-
-    def read(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
-        means = torch.cat([pixel_tensor([image.resize((1, 1))]) for image in images]).flatten(1)
-        red = torch.stack([means[:, 0], means[:, 1:].mean(1)], 1).softmax(1)
-        return {"tint": red, "noun": red}
 
 
 @pytest.fixture(scope="module")
