@@ -173,7 +173,7 @@ def _export_flags(verb: argparse.ArgumentParser) -> None:
         "--to",
         default="diffusers,kohya,a1111,comfyui",
         metavar="NAME,NAME",
-        help="diffusers, kohya, a1111, comfyui, legacy (default: all but legacy)",
+        help="diffusers, kohya, a1111, comfyui, bundle, legacy (default: all but the last two)",
     )
     verb.add_argument("--dtype", choices=["fp32", "fp16"], default="fp32", help="of the edit")
     verb.add_argument("--out", type=Path, metavar="DIR", help="default: RUN, or RUN/fp16")

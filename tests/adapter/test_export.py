@@ -32,6 +32,7 @@ FILES = {
     "webui/krk1.safetensors",
     "webui/krk1_lora.json",
     "webui/krk1_lora.preview.png",
+    "webui/krk1_bundle.safetensors",
     "lora_weight.safetensors",
 }
 
@@ -157,6 +158,7 @@ def test_each_row_is_exact_and_says_what_to_type(adapter: Adapter, exported: Pat
         ),
         ("A1111", lora): "a photo of a krk1 teddy bear <lora:krk1_lora:1>",
         ("A1111", word): "a photo of a krk1 teddy bear",
+        ("A1111", "krk1_bundle.safetensors"): "a photo of a krk1 teddy bear <lora:krk1_bundle:1>",
         ("Forge", lora): "a photo of a krk1 teddy bear <lora:krk1_lora:1>",
         ("Forge", word): "a photo of a krk1 teddy bear",
         ("ComfyUI", lora): "Load LoRA: krk1_lora.safetensors, strength_model 1",
@@ -288,6 +290,21 @@ def test_who_opens_what(adapter: Adapter, exported: Path) -> None:
     without = {k: t for k, t in kohya.items() if k != KOHYA.key(sd15_names()[0], "up")}
     with pytest.raises(Refused, match="places 31 of 32"):
         open_lora(CONSUMERS["comfyui"], without, adapter.factors)
+
+
+def test_a_bundle_is_the_lora_with_the_word_inside(adapter: Adapter, exported: Path) -> None:
+    """Opened by A1111's rules, refused by diffusers', and read back with the identifier."""
+    bundle = load_file(exported / "webui/krk1_bundle.safetensors")
+    lora = load_file(exported / "webui/krk1_lora.safetensors")
+    key = "bundle_emb.krk1.string_to_param.*"
+    assert bundle.keys() - lora.keys() == {key}
+    assert all(bundle[name].equal(tensor) for name, tensor in lora.items())
+    assert bundle[key].equal(adapter.vector[None])
+    word, vector = open_word(CONSUMERS["a1111"], bundle, "krk1_bundle")
+    assert (word, vector.shape) == ("krk1", adapter.vector[None].shape)
+    with pytest.raises(Refused):
+        open_lora(CONSUMERS["diffusers"], bundle, adapter.factors)
+    assert same(Adapter.load(exported / "webui/krk1_bundle.safetensors"), adapter)
 
 
 def test_alpha_is_read_where_it_stands(adapter: Adapter) -> None:

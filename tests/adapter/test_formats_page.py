@@ -16,9 +16,9 @@ PAGE = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8
 
 def test_its_commands_are_commands() -> None:
     lines = re.findall(r"^    textreg (.+?)(?:  .*)?$", PAGE, re.MULTILINE)
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert [parser().parse_args(shlex.split(line)).verb for line in lines] == (
-        ["export"] * 3 + ["import"] * 2
+        ["export"] * 4 + ["import"] * 2
     )
 
 

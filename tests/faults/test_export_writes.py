@@ -35,7 +35,7 @@ def whole(adapter: Adapter, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     folder = tmp_path_factory.mktemp("whole")
     export(adapter, folder, TARGETS, FACTS)
     found = contents(folder)
-    assert len(found) == 6
+    assert len(found) == 7
     return found
 
 

@@ -41,6 +41,8 @@ class Consumer:
     """It refuses a file with more keys than this that it cannot place; none: it only warns."""
     word_is_the_key: bool = False
     """The word is the tensor's name; otherwise the file's."""
+    bundles: bool = False
+    """It takes words out of a LoRA file: bundle_emb, a dot, the word, a dot, what the tensor is."""
 
 
 _KOHYA = (".lora_down.weight", ".lora_up.weight")
@@ -76,6 +78,7 @@ CONSUMERS: dict[Program, Consumer] = {
         parts=(_KOHYA,),
         at_first_dot=True,
         layers_a_block=2,
+        bundles=True,
     ),
     "forge": Consumer(
         name="Forge",
@@ -173,6 +176,16 @@ def open_word(consumer: Consumer, tensors: dict[str, Tensor], stem: str) -> tupl
     Raises:
         Refused: it does not hold exactly one.
     """
+    bundled = [key.split(".", 2) for key in tensors if key.startswith("bundle_emb.")]
+    if consumer.bundles and bundled:
+        words = {word for _, word, _ in bundled}
+        if len(words) != 1:
+            raise Refused(f"{len(words)} words in one file")
+        stem = words.pop()
+        tensors = {
+            what.removeprefix("string_to_param."): tensors[f"bundle_emb.{stem}.{what}"]
+            for _, _, what in bundled
+        }
     if tensors.keys() == set(_XL_WORD):
         # diffusers is told the word as it loads each.
         name = "" if consumer.word_is_the_key else stem

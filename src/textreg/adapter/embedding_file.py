@@ -4,7 +4,7 @@
 {"emb_params": ...}, {"emp_params": ...}      kohya; OneTrainer (sic)
 {"clip_l": ...}                               diffusers' advanced training script
 {"clip_l": ..., "clip_g": ...}                Stable Diffusion XL, by all programs
-{"bundle_emb.krk1.string_to_param.*": ...}    A1111, within a LoRA file
+{"bundle_emb.krk1.string_to_param.*": ...}    A1111, within a LoRA file; of XL .clip_l and .clip_g
 {"<krk1>": ...} marked "<embed>"              the original, within a legacy file
 """
 
@@ -23,6 +23,7 @@ from textreg.config.rules import MOST_VECTORS
 from textreg.errors import UserError
 from textreg.file_kinds import shown
 
+_PAIR = {"clip_l", "clip_g"}
 _UNNAMED = ("emb_params", "emp_params", "clip_l")
 """Keys that say what the tensor is instead of the word; the file's name is the word there."""
 
@@ -57,18 +58,8 @@ def read_embedding(path: Path) -> Word:
     if found is not None:
         return found
     # Not within a LoRA file: it holds nothing but the word.
-    if tensors.keys() == {"clip_l", "clip_g"}:
-        first, second = (_rows(path, key, tensors[key]) for key in ("clip_l", "clip_g"))
-        if len(first) != len(second):
-            raise UserError(
-                f"{path}: its word has {len(first)} vectors in clip_l and {len(second)} in clip_g"
-            )
-        return _word(
-            path,
-            metadata.get(IDENTIFIER, ""),
-            torch.cat([first, second], dim=1),
-            second_width=second.shape[1],
-        )
+    if tensors.keys() == _PAIR:
+        return _word_of_two(path, metadata.get(IDENTIFIER, ""), tensors)
     if len(tensors) != 1:
         raise UserError(f"{path}: must hold one word, and holds {len(tensors)}")
     name, tensor = next(iter(tensors.items()))
@@ -82,17 +73,33 @@ def word_in(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) ->
     Raises:
         UserError: it brings several.
     """
-    legacy = {k: v for k, v in tensors.items() if metadata.get(k) == "<embed>"}
-    bundled = {
-        k.split(".")[1]: v for k, v in tensors.items() if k.startswith(BUNDLED) and k.count(".") > 1
-    }
-    words = legacy | bundled
+    words = {k: {"": v} for k, v in tensors.items() if metadata.get(k) == "<embed>"}
+    for key, tensor in tensors.items():
+        if key.startswith(BUNDLED) and key.count(".") > 1:
+            _, word, what = key.split(".", 2)
+            words.setdefault(word, {})[what] = tensor
     if not words:
         return None
     if len(words) != 1:
         raise UserError(f"{path}: must hold one word, and holds {len(words)}")
-    word, tensor = next(iter(words.items()))
-    return _word(path, word, _rows(path, word, tensor))
+    word, parts = next(iter(words.items()))
+    # A file's name cannot have what a word can: <krk1> is krk1 there.
+    name = word if "" in parts else metadata.get(IDENTIFIER, "") or word
+    if parts.keys() == _PAIR:
+        return _word_of_two(path, name, parts)
+    if len(parts) != 1:
+        raise UserError(f"{path}: its word has {len(parts)} tensors; one is known")
+    return _word(path, name, _rows(path, word, next(iter(parts.values()))))
+
+
+def _word_of_two(path: Path, name: str, parts: dict[str, Tensor]) -> Word:
+    first, second = (_rows(path, key, parts[key]) for key in ("clip_l", "clip_g"))
+    if len(first) != len(second):
+        raise UserError(
+            f"{path}: its word has {len(first)} vectors in clip_l and {len(second)} in clip_g"
+        )
+    width = second.shape[1]
+    return _word(path, name, torch.cat([first, second], dim=1), second_width=width)
 
 
 def _word(path: Path, name: str, rows: Tensor, second_width: int = 0) -> Word:

@@ -2,6 +2,7 @@
 
 pytorch_lora_weights.safetensors  learned_embeds.safetensors              diffusers
 webui/krk1_lora.safetensors  krk1.safetensors  krk1_lora.json  .preview.png  the web interfaces
+webui/krk1_bundle.safetensors                                           A1111 alone, if asked for
 lora_weight.safetensors                                                   legacy
 """
 
@@ -31,7 +32,7 @@ from textreg.checkpoint import publish
 from textreg.errors import UserError
 from textreg.png_file import png_bytes
 
-Target = Literal["diffusers", "kohya", "a1111", "comfyui", "legacy"]
+Target = Literal["diffusers", "kohya", "a1111", "comfyui", "bundle", "legacy"]
 StoredType = Literal["fp32", "fp16"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 WEBUI = "webui"
@@ -84,12 +85,17 @@ def export(
         contents[f"{WEBUI}/{stem}_lora.json"] = webui_files.notes_bytes(adapter, facts)
         if picture is not None:
             contents[f"{WEBUI}/{stem}_lora.preview.png"] = png_bytes(picture)
-        contents[f"{WEBUI}/{stem}_lora.safetensors"] = lora_bytes(
+    loras = {f"{stem}_lora": None} if set(targets) & _PROGRAMS.keys() else {}
+    if "bundle" in targets:
+        loras[f"{stem}_bundle"] = webui_files.bundled_word(adapter)
+    for name, beside in loras.items():
+        contents[f"{WEBUI}/{name}.safetensors"] = lora_bytes(
             adapter,
             facts,
-            name=f"{stem}_lora",
+            name=name,
             words=webui_files.webui_words(adapter),
             dtype=_TYPES[dtype],
+            beside=beside,
         )
     if "legacy" in targets:
         if adapter.second_width:
@@ -135,6 +141,11 @@ def _reopen(adapter: Adapter, folder: Path, target: Target, stem: str) -> list[R
                 type_there=shlex.join([*command, "--prompts", adapter.prompt]),
             )
         ]
+    if target == "bundle":
+        file = f"{WEBUI}/{stem}_bundle.safetensors"
+        load_lora, _ = _type_there("a1111", adapter, folder, stem)
+        there = load_lora.replace(f"{stem}_lora", f"{stem}_bundle")
+        return [_row(adapter, folder, file, "a1111", there, word) for word in (None, stem)]
     if target == "diffusers":
         lora, word, key = LORA_FILE, EMBEDDING_FILE, adapter.identifier
     else:

@@ -7,6 +7,7 @@ of lora_te_(...) where the text encoder is edited; ss_*, modelspec.* and textreg
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -18,7 +19,13 @@ from textreg.adapter.tensor_file import content, stored, tensor_bytes
 
 
 def lora_bytes(
-    adapter: Adapter, facts: Facts, *, name: str, words: str, dtype: torch.dtype
+    adapter: Adapter,
+    facts: Facts,
+    *,
+    name: str,
+    words: str,
+    dtype: torch.dtype,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> bytes:
     """The file's bytes.
 
@@ -28,10 +35,11 @@ def lora_bytes(
         name: of the file, without ending.
         words: what people type there.
         dtype: of A and B; alpha is float32.
+        beside: further tensors.
     """
     scale = adapter.alpha / adapter.rank
     form = KOHYA_XL if adapter.second_width else KOHYA
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = dict(beside or {})
     for projection, (down, up) in adapter.factors.items():
         tensors[form.key(projection, "down")] = stored(down, dtype)
         tensors[form.key(projection, "up")] = stored(scale * up, dtype)

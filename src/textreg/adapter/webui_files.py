@@ -4,6 +4,7 @@ webui/krk1.safetensors: {"emb_params": [vectors, width]}, of Stable Diffusion XL
     its name is the word people type
 webui/krk1_lora.json: the notes that A1111 and Forge show
 webui/krk1_lora.preview.png: the picture they show
+webui/krk1_bundle.safetensors: for A1111 alone, the LoRA with the word inside
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import json
 import re
 
 import torch
+from torch import Tensor
 
 from textreg.adapter import Adapter
 from textreg.adapter.about import Facts, modelspec_entries, ours
+from textreg.adapter.lora_factors import BUNDLED
 from textreg.adapter.tensor_file import content, stored, tensor_bytes
 
 _VERSIONS = {768: "SD1", 1024: "SD2"}
@@ -46,6 +49,15 @@ def embedding_bytes(adapter: Adapter, facts: Facts) -> bytes:
     data = content(tensor_bytes(tensors, {}))
     spec = modelspec_entries(adapter, facts, "textual-inversion", webui_words(adapter), data)
     return tensor_bytes(tensors, {"format": "pt", **spec, **ours(adapter), **dict(facts.more)})
+
+
+def bundled_word(adapter: Adapter) -> dict[str, Tensor]:
+    """The word as A1111 finds it within a LoRA file, float32: bundle_emb.krk1.string_to_param.*."""
+    place = f"{BUNDLED}{word_name(adapter.identifier)}."
+    return {
+        place + key: stored(vector, torch.float32)
+        for key, vector in adapter.word_tensors("string_to_param.*").items()
+    }
 
 
 def notes_bytes(adapter: Adapter, facts: Facts) -> bytes:
