@@ -22,7 +22,7 @@ from textreg.backbone import Backbone
 from textreg.base_check import check_training
 from textreg.batch import losses, noisy_batch
 from textreg.concept import inspect_folder
-from textreg.config import ClassImages, Inversion, Optimizer, Placement, Run, Tuning
+from textreg.config import ClassImages, Images, Inversion, Optimizer, Placement, Run, Tuning
 from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.evaluate.identifier_drift import leakage, text_drift
@@ -187,9 +187,13 @@ def test_what_trains_is_an_exact_set(
     assert sorted(backbone.projections.encoders) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("prior", ["none", "output-preservation", "class-images"])
+@pytest.mark.parametrize(
+    ("prior", "placement"),
+    [("none", "cross-kv"), ("output-preservation", "cross-kv"), ("class-images", "full")],
+)
 def test_concepts_in_one_batch_are_each_alone(
     prior: str,
+    placement: Placement,
     backbone64: Backbone,
     tiny_base: Path,
     cat_pictures: Path,
@@ -203,6 +207,9 @@ def test_concepts_in_one_batch_are_each_alone(
         cat_pictures,
         dog_pictures,
         prior=prior,
+        tuning=Tuning(steps=2, rank=2, placement=placement, text_encoder_rank=3),
+        # Class pictures are read like anybody's, of 32 pixels at least.
+        images=Images(resolution=32 if prior == "class-images" else 16, views=2),
         class_images=ClassImages(count=2, steps=1),
         dtype="fp64",
         optimizer=Optimizer(batch_size=2),
