@@ -9,6 +9,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from textreg.adapter import Adapter
@@ -319,8 +320,57 @@ def test_every_program_reads_the_same_and_so_do_we(
         # And out again: the same bytes of tensors.
         second = Adapter.load(out)
         assert all(second.factors[k][1].equal(v[1]) for k, v in adapter.factors.items())
-    with pytest.raises(UserError, match=r"--to legacy: .* text encoder"):
-        export(adapter, tmp_path, ("legacy",), Facts(base="x"))
+
+
+def test_the_originals_file_holds_it_and_gives_it_back(
+    backbone: Backbone, tiny_base: Path, tmp_path: Path
+) -> None:
+    """As the original writes it with --train_text_encoder: k, v, q, out of each layer, fp16."""
+    adapter = adapter_of(backbone)
+    (row,) = export(adapter, tmp_path, ("legacy",), Facts(base="x"), text_layers=2)
+    assert row.difference is not None
+    assert row.difference < 1e-2
+    tensors = load_file(tmp_path / "lora_weight.safetensors")
+    for j, to in enumerate(("k", "v", "q", "out")):
+        up = adapter.factors[f"{LAYER}.{to}_proj"][1]
+        assert tensors[f"text_encoder:{j}:up"].equal(up.half())
+    file = tmp_path / "lora_weight.safetensors"
+    again, form = import_file(file, tmp_path / "in", Told(), base=str(tiny_base))
+    assert form == "legacy"
+    assert list(again.factors) == list(adapter.factors)
+    assert (again.rank, again.encoder_rank) == (2, 3)
+    for name, (down, up) in adapter.factors.items():
+        assert again.factors[name][0].equal(down.half().float())
+        assert again.factors[name][1].equal(up.half().float())
+
+
+def test_it_may_learn_at_a_rate_of_its_own(
+    backbone: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path
+) -> None:
+    """At 0 nothing of it moves, and all else is what it was without it; a first step is a rate."""
+    plain, still, slow = (
+        run_of(
+            tiny_base,
+            tmp_path / str(rate),
+            cat_pictures,
+            tuning=Tuning(
+                steps=1,
+                rank=2,
+                max_grad_norm=0,
+                text_encoder_rank=3 if rate is not None else 0,
+                text_encoder_learning_rate=rate,
+            ),
+        )
+        for rate in (None, 0.0, 1e-6)
+    )
+    (none,), (zero,), (small,) = (train(run, backbone).adapters() for run in (plain, still, slow))
+    assert_same_edit(without_text(zero), none, atol=1e-6)
+    assert not any(zero.factors[name][1].any() for name in NAMES)
+    # Adam's first step is the rate, whatever the gradient.
+    sizes = torch.stack([small.factors[name][1].abs().max() for name in NAMES])
+    assert sizes.tolist() == pytest.approx([1e-6] * len(NAMES), rel=1e-2)
+    with pytest.raises(ValueError, match="prodigy has one rate"):
+        replace(slow, optimizer=Optimizer(name="prodigy"))
 
 
 def test_what_peft_trains_on_the_text_encoder_is_read(

@@ -19,7 +19,14 @@ class ConceptAdamW(torch.optim.Optimizer):
     bias correction (Loshchilov and Hutter, ICLR 2019).
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], rate: float, settings: Optimizer):
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        rate: float,
+        settings: Optimizer,
+        shares: Mapping[str, float] | None = None,
+    ):
+        """Set up; `shares`: what the rate of some parameters is multiplied by, by name."""
         defaults = {
             "lr": rate,
             "betas": (settings.beta1, settings.beta2),
@@ -27,7 +34,7 @@ class ConceptAdamW(torch.optim.Optimizer):
             "weight_decay": settings.weight_decay,
         }
         super().__init__(parameters.values(), defaults)
-        self._named = dict(parameters)
+        self._named, self._shares = dict(parameters), dict(shares or {})
         for p in self.param_groups[0]["params"]:
             self.state[p] = {
                 "step": torch.zeros(len(p), dtype=torch.float64, device=p.device),
@@ -37,16 +44,17 @@ class ConceptAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, scale: Tensor) -> None:  # type: ignore[override]
-        """Update every concept; the rate of concept n is lr * scale[n].
+        """Update every concept; the rate of concept n is lr * scale[n], times a name's share.
 
         Args:
             scale: [concepts], float64.
         """
         group = self.param_groups[0]
-        (beta1, beta2), rate = group["betas"], group["lr"] * scale
-        for p in group["params"]:
+        beta1, beta2 = group["betas"]
+        for name, p in self._named.items():
             if p.grad is None:
                 continue
+            rate = group["lr"] * self._shares.get(name, 1.0) * scale
             state = self.state[p]
             state["step"] += 1
             state["exp_avg"].lerp_(p.grad, 1 - beta1)

@@ -126,7 +126,11 @@ def concept_optimizer(
 ) -> ConceptOptimizer:
     """The optimiser of a stage with these settings; stage 1's is AdamW (decision 0046)."""
     if settings.name == "adamw" or not isinstance(stage, Tuning):
-        return ConceptAdamW(parameters, stage.learning_rate, settings)
+        shares: dict[str, float] = {}
+        if isinstance(stage, Tuning) and stage.text_encoder_learning_rate is not None:
+            share = stage.text_encoder_learning_rate / stage.learning_rate
+            shares = {name: share for name in parameters if name.startswith("encoder.")}
+        return ConceptAdamW(parameters, stage.learning_rate, settings, shares)
     own, module = _PACKAGES[settings.name], _module(settings.name)
     return EachAlone(parameters, lambda given: own.make(module, given, settings), own.numbers)
 

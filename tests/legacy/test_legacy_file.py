@@ -129,7 +129,12 @@ GOOD = {
         ({"unet:0:down": torch.ones(2, 4, 1, 1)}, {"<krk1>": "<embed>"}, "unet:0"),
         ({"unet:0:down": torch.ones(())}, {"<krk1>": "<embed>"}, "unet:0"),
         ({"unet:1:up": torch.full((3, 2), torch.nan)}, {"<krk1>": "<embed>"}, "not finite"),
-        ({"text_encoder:0:up": torch.ones(4, 2)}, {"<krk1>": "<embed>"}, "text encoder"),
+        ({"text_encoder:0:up": torch.ones(4, 2)}, {"<krk1>": "<embed>"}, "incomplete"),
+        (
+            {"text_encoder:0:up": torch.ones(4, 2), "text_encoder:0:down": torch.ones(2, 4)},
+            {"<krk1>": "<embed>"},
+            "1 projections of a text encoder",
+        ),
     ],
 )
 def test_damaged_and_foreign_files_are_refused(

@@ -1,7 +1,8 @@
 """The original's single file (FORMATS 3): cloneofsimo form, no names, numbered in module order.
 
 unet:{i}:up [out, r], unet:{i}:down [r, width], fp16, i over K, V of every layer in module order
-(down, up, mid); text_encoder:{j}:up and :down, up all zero; the identifier's vector by its name.
+(down, up, mid); text_encoder:{j}:up and :down, j over k, v, q, out of every layer, up all zero
+unless trained; the identifier's vector by its name.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from textreg.checkpoint import publish
 from textreg.errors import UserError
 from textreg.file_kinds import shown
 from textreg.method.attention_edit import placed
+from textreg.method.encoder_edit import encoder_shapes, of_text_encoder, text_names
 
 _BLOCKS = ("down_blocks.", "up_blocks.", "mid_block.")
 _TEXT_PROJECTIONS = 4
@@ -39,7 +41,7 @@ def file_bytes(adapter: Adapter, *, text_layers: int) -> bytes:
     Args:
         adapter: what to write; alpha is folded into B.
         text_layers: layers of the base's text encoder; the original always saves a LoRA of it,
-            here as there with B = 0.
+            here as there with B = 0 unless it is trained.
 
     Raises:
         UserError: the word has several vectors, or the edit is of other projections as well.
@@ -48,11 +50,6 @@ def file_bytes(adapter: Adapter, *, text_layers: int) -> bytes:
         raise UserError(
             "--to legacy: the original's file holds cross-attention keys and values, and this edit "
             "is of more; leave it out"
-        )
-    if adapter.encoder_rank:
-        raise UserError(
-            "--to legacy: this edit is of the text encoder as well, which textreg does not write "
-            "into the original's file; leave it out"
         )
     if adapter.num_vectors > 1:
         raise UserError(
@@ -69,11 +66,13 @@ def file_bytes(adapter: Adapter, *, text_layers: int) -> bytes:
         tensors[f"unet:{i}:up"] = stored(scale * up, torch.half)
         tensors[f"unet:{i}:down"] = stored(down, torch.half)
         metadata[f"unet:{i}:rank"] = str(adapter.rank)
-    width = adapter.vector.shape[0]
-    for j in range(_TEXT_PROJECTIONS * text_layers):
-        tensors[f"text_encoder:{j}:up"] = torch.zeros(width, adapter.rank, dtype=torch.half)
-        tensors[f"text_encoder:{j}:down"] = torch.zeros(adapter.rank, width, dtype=torch.half)
-        metadata[f"text_encoder:{j}:rank"] = str(adapter.rank)
+    width, rank = adapter.vector.shape[0], adapter.encoder_rank or adapter.rank
+    zeros = torch.zeros(rank, width), torch.zeros(width, rank)
+    for j, name in enumerate(encoder_shapes([(text_layers, width)])):
+        down, up = adapter.factors.get(name, zeros)
+        tensors[f"text_encoder:{j}:up"] = stored(scale * up, torch.half)
+        tensors[f"text_encoder:{j}:down"] = stored(down, torch.half)
+        metadata[f"text_encoder:{j}:rank"] = str(rank)
     tensors[adapter.identifier] = adapter.vector[None].float().contiguous()
     metadata[adapter.identifier] = "<embed>"
     return tensor_bytes(tensors, metadata | ours(adapter))
@@ -84,22 +83,36 @@ def read_factors(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """A and B of such a file; its projections are numbered, not named, until `named` names them.
 
+    Those of the text encoder have their names, if any of them has an edit.
+
     Raises:
-        UserError: it is not of this form, or trains the text encoder.
+        UserError: it is not of this form.
     """
     count = sum(k.startswith("unet:") and k.endswith(":up") for k in tensors)
     strange = [k for k in tensors if not _KEY.fullmatch(k) and metadata.get(k) != "<embed>"]
     if not count or strange:
         what = f"{shown(strange[0])} is no part of one" if strange else "has no unet:0:up"
         raise UserError(f"{path}: not a legacy adapter: {what}")
-    if any(
-        k.startswith("text_encoder:") and k.endswith(":up") and bool(v.any())
-        for k, v in tensors.items()
-    ):
-        raise UserError(f"{path}: also edits the text encoder, which is not supported")
+    found = {str(i): pair for i, pair in enumerate(_pairs(path, tensors, "unet", count))}
+    ups = [k for k in tensors if k.startswith("text_encoder:") and k.endswith(":up")]
+    if any(bool(tensors[k].any()) for k in ups):
+        text = _pairs(path, tensors, "text_encoder", len(ups))
+        layers, odd = divmod(len(text), _TEXT_PROJECTIONS)
+        if odd:
+            raise UserError(
+                f"{path}: edits {len(text)} projections of a text encoder, not 4 a layer"
+            )
+        found |= zip(encoder_shapes([(layers, 0)]), text, strict=True)
+    return found
+
+
+def _pairs(
+    path: Path, tensors: dict[str, Tensor], part: str, count: int
+) -> list[tuple[Tensor, Tensor]]:
+    """The numbered pairs of a part, all of one rank."""
     try:
         pairs = [
-            (tensors[f"unet:{i}:down"].float(), tensors[f"unet:{i}:up"].float())
+            (tensors[f"{part}:{i}:down"].float(), tensors[f"{part}:{i}:up"].float())
             for i in range(count)
         ]
     except KeyError as error:
@@ -108,14 +121,14 @@ def read_factors(
     for i, (down, up) in enumerate(pairs):
         if down.ndim != 2 or up.ndim != 2 or not up.shape[1] == len(down) == rank:
             raise UserError(
-                f"{path}: unet:{i} is not a pair of matrices of the others' rank; files of other "
+                f"{path}: {part}:{i} is not a pair of matrices of the others' rank; files of other "
                 "programs that adapt more than keys and values are not read"
             )
-    return {str(i): pair for i, pair in enumerate(pairs)}
+    return pairs
 
 
 def module_order(names: Iterable[str]) -> list[str]:
-    """Projection names in the order in which a UNet holds its modules: down, up, then middle.
+    """A UNet's projection names in the order in which it holds its modules: down, up, then middle.
 
     Numbers count as numbers (attentions.10 after attentions.9), keys come before values.
     """
@@ -124,7 +137,7 @@ def module_order(names: Iterable[str]) -> list[str]:
         block = next((n for n, b in enumerate(_BLOCKS) if name.startswith(b)), len(_BLOCKS))
         return block, [int(n) for n in re.findall(r"\d+", name)], name
 
-    return sorted(names, key=place)
+    return sorted((name for name in names if not of_text_encoder(name)), key=place)
 
 
 def named(adapter: Adapter, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -133,11 +146,13 @@ def named(adapter: Adapter, names: Sequence[str]) -> dict[str, tuple[Tensor, Ten
     Raises:
         UserError: their number is not the base's.
     """
-    if all(key.isdigit() for key in adapter.factors):
-        if len(adapter.factors) != len(names):
-            raise UserError(
-                f"this adapter edits {len(adapter.factors)} projections, the base has "
-                f"{len(names)}: it belongs to another base"
-            )
-        return dict(zip(names, adapter.factors.values(), strict=True))
-    return adapter.factors
+    numbered = [pair for key, pair in adapter.factors.items() if key.isdigit()]
+    if not numbered:
+        return adapter.factors
+    if len(numbered) != len(names):
+        raise UserError(
+            f"this adapter edits {len(numbered)} projections, the base has "
+            f"{len(names)}: it belongs to another base"
+        )
+    text = {name: adapter.factors[name] for name in text_names(adapter.factors)}
+    return dict(zip(names, numbered, strict=True)) | text

@@ -80,6 +80,12 @@ def problems(run: Run) -> list[str]:
         found.append(f"--snr is {run.denoising.snr_gamma}; gamma must be above 0, 5 is usual")
     if run.tuning.ema_decay is not None and not 0 < run.tuning.ema_decay < 1:
         found.append(f"--ema is {run.tuning.ema_decay}; a decay is between 0 and 1, like .99")
+    rate = run.tuning.text_encoder_learning_rate
+    if rate is not None and not (rate >= 0 and run.tuning.learning_rate > 0):
+        found.append(
+            f"tuning.text_encoder_learning_rate is {rate} beside tuning.learning_rate "
+            f"{run.tuning.learning_rate}; it must not be negative, and that one above 0"
+        )
     if any(not prompt.strip() for prompt in run.sample_prompts):
         found.append("sample_prompts: one is empty; leave it out")
     if any(not template.strip() for template in run.images.templates):
@@ -93,6 +99,11 @@ def _optimizer_problems(run: Run) -> list[str]:
     if not run.optimizer.prodigy_coefficient > 0:
         value = run.optimizer.prodigy_coefficient
         found.append(f"optimizer.prodigy_coefficient is {value}; it must be above 0")
+    if run.optimizer.name != "adamw" and run.tuning.text_encoder_learning_rate is not None:
+        found.append(
+            f"--optimizer {run.optimizer.name} has one rate for all that trains; leave "
+            "tuning.text_encoder_learning_rate out"
+        )
     if run.optimizer.name == "adamw-8bit" and run.dtype == "fp64":
         found.append("--optimizer adamw-8bit knows no --dtype fp64; choose another of the two")
     if run.optimizer.name == "schedule-free":

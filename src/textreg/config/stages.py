@@ -66,6 +66,8 @@ class Tuning:
     "self", the picture's attention to itself; both; "full", those and cross-attention's others."""
     text_encoder_rank: int = field(default=0, metadata=LATER)
     """Rank of an edit of the text encoders' own attention as well; 0: none."""
+    text_encoder_learning_rate: float | None = field(default=None, metadata=LATER)
+    """Its rate, with the same warm-up and schedule; none: learning_rate."""
     max_grad_norm: float = 1.0
     """Clip of each concept's own gradient norm; 0 does not clip."""
     ema_decay: float | None = field(default=None, metadata=LATER)

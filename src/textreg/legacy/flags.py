@@ -103,7 +103,8 @@ FLAGS: dict[str, Flag] = {
     "--lora_rank": Flag(key="tuning.rank", convert=whole_number),
     "--filter_crossattn_str": Flag(choices=("cross", "self", "cross+self", "full")),
     "--train_text_encoder": _switch(
-        refusal="only the word and the cross-attention keys and values are trained"
+        refusal="here only the word and the cross-attention keys and values are trained; textreg "
+        "train --text-encoder-rank does it (docs/text_encoder.md)"
     ),
     "--resume_ti_embedding_path": Flag(key="inversion.embedding", convert=Path),
     "--mask_identifier_causal_attention": _switch(),
