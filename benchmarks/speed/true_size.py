@@ -1,10 +1,11 @@
-"""Stable Diffusion 1.5 at its true size on this machine: both stages, files, one picture.
+"""A family at its true size on this machine: both stages, files, plain diffusers, one picture.
 
     python benchmarks/speed/true_size.py --json benchmarks/results/true_size-cpu.json
+    python benchmarks/speed/true_size.py --size sdxl --side 64 --steps 1 --without sampling
 
 The weights are random (benchmarks/random_base.py), so the pictures mean nothing; sizes, time and
 memory do. Each phase runs in a process of its own, which may not use the network, and reports its
-peak memory. The base, 2 GB, is kept in models/ for the next time.
+peak memory. The base (2 GB, 3 GB, 7 GB) is kept in models/ for the next time.
 """
 
 from __future__ import annotations
@@ -18,13 +19,30 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-BASE = ROOT / "models" / "random-sd15"
-PARAMETERS = 859_520_964
-SIDE = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """What a family must come out as."""
+
+    parameters: int
+    """Of the denoiser."""
+    projections: int
+    """Keys and values that are edited."""
+    trained: int
+    """Numbers of an edit of rank 10."""
+
+
+SIZES = {
+    "sd15": Size(parameters=859_520_964, projections=32, trained=495_360),
+    "sd2": Size(parameters=865_910_724, projections=32, trained=577_280),
+    "sdxl": Size(parameters=2_567_463_684, projections=140, trained=4_531_200),
+}
 
 
 def prepare(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
@@ -35,8 +53,9 @@ def prepare(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from random_base import write_base
 
-    if not (BASE / "model_index.json").is_file():
-        write_base(BASE, "sd15", dtype="bfloat16")
+    base = _base(settings)
+    if not (base / "model_index.json").is_file():
+        write_base(base, settings.size, dtype="bfloat16")
     folder = work / "cat"
     folder.mkdir(parents=True, exist_ok=True)
     for n in range(5):
@@ -45,7 +64,7 @@ def prepare(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
         Image.fromarray(coarse).resize((800, 640), Image.Resampling.BICUBIC).save(
             folder / f"{n:02}.png"
         )
-    size = sum(f.stat().st_size for f in BASE.rglob("*.safetensors"))
+    size = sum(f.stat().st_size for f in base.rglob("*.safetensors"))
     return {"base_gigabytes": round(size / 1e9, 2)}
 
 
@@ -55,7 +74,8 @@ def start(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
 
     backbone = _load(settings)
     count = sum(p.numel() for p in backbone.denoiser.unet.parameters())
-    assert count == PARAMETERS, count
+    assert count == SIZES[settings.size].parameters, count
+    assert len(backbone.projections.names) == SIZES[settings.size].projections
     # In CLIP it is a piece of words, so its text alone is read as two tokens.
     assert backbone.tokenizer.get_vocab()["ktn"] == 42170
     texts = ConceptTexts.of(_run(work, settings).concepts[0], backbone)
@@ -70,10 +90,7 @@ def inversion(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
 
 def tuning(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
     """Go on from stage 1's checkpoint to the end; write and count every file."""
-    from safetensors import safe_open
-
     from textreg.adapter import Adapter
-    from textreg.adapter.legacy_file import write
     from textreg.learning import learn
 
     report = _steps(work, settings, stop_after=None)
@@ -81,18 +98,64 @@ def tuning(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
     learn(run, backbone=_load(settings))
     adapter = Adapter.load(run.out)
     values = sum(a.numel() + b.numel() for a, b in adapter.factors.values())
-    assert values == 495_360, values
-    legacy = run.out / "lora_weight.safetensors"
-    write(adapter, legacy, text_layers=12)
-    with safe_open(legacy, framework="pt") as file:
-        tensors = len(list(file.keys()))
-    assert tensors == 161, tensors
-    assert Adapter.load(legacy).vector.equal(adapter.vector)
+    assert values == SIZES[settings.size].trained, values
+    if settings.size == "sd15":
+        _write_legacy(adapter, run.out / "lora_weight.safetensors")
     files = {p.name: p.stat().st_size for p in sorted(run.out.iterdir()) if p.is_file()}
     assert {"README.md", "pytorch_lora_weights.safetensors", "learned_embeds.safetensors"} <= set(
         files
     )
     return report | {"trained_parameters": values, "files": files}
+
+
+def _write_legacy(adapter: Any, path: Path) -> None:
+    """The original's file, with as many tensors as the original writes."""
+    from safetensors import safe_open
+
+    from textreg.adapter import Adapter
+    from textreg.adapter.legacy_file import write
+
+    write(adapter, path, text_layers=12)
+    with safe_open(path, framework="pt") as file:
+        tensors = len(list(file.keys()))
+    assert tensors == 161, tensors
+    assert Adapter.load(path).vector.equal(adapter.vector)
+
+
+def opened(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
+    """Plain diffusers loads both LoRA files and the word: on every projection, our product."""
+    import diffusers
+    import safetensors.torch
+    import torch
+
+    from textreg.adapter import Adapter
+    from textreg.adapter.diffusers_files import load_pair
+
+    folder = work / "run"
+    adapter = Adapter.load(folder)
+    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(
+        _base(settings), local_files_only=True, dtype=torch.bfloat16
+    )
+    counts: dict[str, int] = {}
+    for name in ("pytorch_lora_weights.safetensors", "webui/krk1_lora.safetensors"):
+        path = folder / name
+        pipe.load_lora_weights(path.parent, weight_name=path.name)
+        layers = {n: m for n, m in pipe.unet.named_modules() if hasattr(m, "get_delta_weight")}
+        counts[path.name] = len(layers)
+        assert layers.keys() == adapter.factors.keys(), path
+        for n, (down, up) in adapter.factors.items():
+            (key,) = layers[n].active_adapters
+            found = layers[n].lora_B[key].weight @ layers[n].lora_A[key].weight
+            wanted = up.bfloat16() @ down.bfloat16()
+            torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+        pipe.unload_lora_weights()
+    if adapter.second_width:
+        exec(load_pair(adapter, str(folder)), {"pipe": pipe, "safetensors": safetensors})
+    else:
+        pipe.load_textual_inversion(folder)
+    table = pipe.text_encoder.get_input_embeddings().weight
+    assert table[-1].equal(adapter.vector[: table.shape[1]].bfloat16())
+    return {"adapters_in_diffusers": counts}
 
 
 def sampling(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
@@ -113,7 +176,8 @@ def sampling(work: Path, settings: argparse.Namespace) -> dict[str, Any]:
             sampler="euler-ancestral",
         )
         seconds = time.perf_counter() - begun
-    assert picture.image.size == (SIDE, SIDE)
+    side = backbone.resolution
+    assert picture.image.size == (side, side)
     picture.image.save(work / "picture.png")
     return {
         "denoising_steps": settings.sampling_steps,
@@ -127,6 +191,7 @@ PHASES: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
     "start": start,
     "inversion": inversion,
     "tuning": tuning,
+    "opened": opened,
     "sampling": sampling,
 }
 
@@ -136,10 +201,10 @@ def _run(work: Path, settings: argparse.Namespace) -> Any:
 
     return Run(
         concepts=(Concept(images=work / "cat", noun="cat"),),
-        base=str(BASE),
+        base=str(_base(settings)),
         out=work / "run",
         dtype=settings.dtype,
-        images=Images(resolution=SIDE, views=1),
+        images=Images(resolution=settings.side, views=1),
         inversion=Inversion(steps=settings.steps),
         tuning=Tuning(steps=settings.steps),
         card_pictures=0,
@@ -149,7 +214,11 @@ def _run(work: Path, settings: argparse.Namespace) -> Any:
 def _load(settings: argparse.Namespace) -> Any:
     from textreg.backbone import load
 
-    return load(str(BASE), dtype=settings.dtype)
+    return load(str(_base(settings)), dtype=settings.dtype)
+
+
+def _base(settings: argparse.Namespace) -> Path:
+    return ROOT / "models" / f"random-{settings.size}"
 
 
 def _steps(work: Path, settings: argparse.Namespace, stop_after: int | None) -> dict[str, Any]:
@@ -238,13 +307,16 @@ def main() -> None:
     """Every phase, one process each; prints and writes the report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "true_size")
+    parser.add_argument("--size", choices=sorted(SIZES), default="sd15")
+    parser.add_argument("--side", type=int, default=512, help="of the training views, in pixels")
+    parser.add_argument("--without", choices=list(PHASES), action="append", default=[])
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--steps", type=int, default=3, help="of each stage")
     parser.add_argument("--sampling-steps", type=int, default=4)
     parser.add_argument("--hardware", default="", help="what to call this machine in the report")
     parser.add_argument("--phase", choices=list(PHASES), help=argparse.SUPPRESS)
     settings = parser.parse_args()
+    settings.work = ROOT / "runs" / f"true_size-{settings.size}"
     if settings.phase:
         print(json.dumps(_rounded(_phase(settings.phase, settings.work, settings))))
         return
@@ -258,10 +330,16 @@ def main() -> None:
         "commit": _git("rev-parse", "--short", "HEAD"),
         "niceness": os.nice(0),
         "load_average": os.getloadavg()[0],
-        "settings": {"dtype": settings.dtype, "side": SIDE, "batch_size": 1, "rank": 10},
+        "settings": {
+            "size": settings.size,
+            "dtype": settings.dtype,
+            "side": settings.side,
+            "batch_size": 1,
+            "rank": 10,
+        },
         "phases": {},
     }
-    for name in PHASES:
+    for name in [phase for phase in PHASES if phase not in settings.without]:
         words = [sys.executable, __file__, *sys.argv[1:], "--phase", name]
         done = subprocess.run(
             words, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.PIPE, check=True
