@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from textreg.adapter import Adapter
@@ -21,6 +22,7 @@ from textreg.errors import UserError
 from textreg.importing import import_file
 from textreg.method.text_projections import TextProjections
 from textreg.method.text_regularizer import pinned_basis, project_out
+from textreg.png_file import publish_png
 from textreg.prompts import class_prompts
 from textreg.run_record import read_record
 from textreg.settings import run_from
@@ -234,3 +236,30 @@ def test_a_hard_run_says_what_fp16_costs(
     assert load_file(run / "fp16" / FILES["diffusers"]).popitem()[1].dtype == torch.float16
     assert main(["export", str(run), "--to", "diffusers"]) == 0
     assert "hard mode" not in capsys.readouterr().out
+
+
+def test_an_export_elsewhere_brings_the_model_card(
+    exported: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the run's pictures, no names of records that stay behind; nothing is overwritten."""
+    run, out = tmp_path / "run", tmp_path / "upload"
+    import_file(exported, run, Told(), base=str(tiny_base))
+    assert main(["export", str(run), "--to", "diffusers", "--out", str(tmp_path / "bare")]) == 0
+    assert not (tmp_path / "bare" / "README.md").exists()
+    record = read_record(run)
+    record["run"]["tuning"]["steps"] = 7
+    (run / "run.yaml").write_text(yaml.safe_dump(record))
+    publish_png(run / "image_0.png", Image.new("RGB", (8, 8), "red"))
+    command = ["export", str(run), "--to", "diffusers", "--out", str(out)]
+    assert main(command) == 0
+    assert (out / "image_0.png").read_bytes() == (run / "image_0.png").read_bytes()
+    card = (out / "README.md").read_text()
+    assert "![a photo of a <krk1> cat](image_0.png)" in card
+    assert "0 + 7 steps" in card
+    assert "run.yaml" not in card
+    assert str(tmp_path) not in card
+    (out / "README.md").write_text("mine")
+    capsys.readouterr()
+    assert main(command) == 0
+    assert f"{out / 'README.md'}: is there already" in capsys.readouterr().out
+    assert (out / "README.md").read_text() == "mine"

@@ -33,12 +33,61 @@ def card_prompts(adapter: Adapter) -> list[str]:
     ]
 
 
+def copy_card(place: Path, out: Path, run: Run, adapter: Adapter, *, replace: bool) -> Path | None:
+    """Write the card of a run's folder elsewhere, with the pictures that it shows.
+
+    Args:
+        place: the folder of the concept, or of its best state.
+        out: where to.
+        run: its settings, with the steps behind this state.
+        adapter: the concept.
+        replace: take the place of what is there.
+
+    Returns:
+        What is there already and differs, so that nothing was written; none: the card is there.
+    """
+    numbered = enumerate(card_prompts(adapter))
+    shots = [(prompt, n) for n, prompt in numbered if (place / _picture(n)).is_file()]
+    contents = {_picture(n): (place / _picture(n)).read_bytes() for _, n in shots}
+    contents["README.md"] = card_text(out, run, adapter, shots, records=False).encode()
+    for name, data in contents.items():
+        if not replace and (out / name).exists() and (out / name).read_bytes() != data:
+            return out / name
+    for name, data in contents.items():
+        publish(out / name, data)
+    return None
+
+
 def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Picture]) -> None:
     """Write the pictures and, last of all, README.md: with it the run is finished."""
+    for n, picture in enumerate(pictures):
+        publish_png(folder / _picture(n), picture.image)
+    shots = [(picture.prompt, picture.seed) for picture in pictures]
+    publish(folder / "README.md", card_text(folder, run, adapter, shots).encode())
+
+
+def _picture(number: int) -> str:
+    return f"image_{number}.png"
+
+
+def card_text(
+    folder: Path,
+    run: Run,
+    adapter: Adapter,
+    shots: Sequence[tuple[str, int]],
+    *,
+    records: bool = True,
+) -> str:
+    """README.md.
+
+    Args:
+        folder: where it will lie.
+        run: the run's settings.
+        adapter: the concept.
+        shots: prompt and seed of each picture.
+        records: whether the run's own lie beside it.
+    """
     word = word_name(adapter.identifier)
-    names = [f"image_{n}.png" for n in range(len(pictures))]
-    for name, picture in zip(names, pictures, strict=True):
-        publish_png(folder / name, picture.image)
     base = base_name(run.base)
     header = {
         "license": "other",
@@ -47,43 +96,40 @@ def write_card(folder: Path, run: Run, adapter: Adapter, pictures: Sequence[Pict
         "instance_prompt": adapter.prompt,
         "tags": ["text-to-image", "diffusers", "lora", "textual-inversion", "textreg"],
         "widget": [
-            {"text": picture.prompt, "output": {"url": name}}
-            for name, picture in zip(names, pictures, strict=True)
+            {"text": prompt, "output": {"url": _picture(n)}} for n, (prompt, _) in enumerate(shots)
         ],
     }
     rows = "\n".join(
-        f"| ![{picture.prompt}]({name}) | `{picture.prompt}` | {picture.seed} |"
-        for name, picture in zip(names, pictures, strict=True)
+        f"| ![{prompt}]({_picture(n)}) | `{prompt}` | {seed} |"
+        for n, (prompt, seed) in enumerate(shots)
     )
     use = _USE if adapter.edited_tokens == "all" else _USE_GATED
     xl, many = bool(adapter.second_width), adapter.num_vectors
     shown = f"\n| picture | prompt | seed |\n|---|---|---|\n{rows}\n" if rows else ""
-    publish(
-        folder / "README.md",
-        _TEXT.format(
-            header=yaml.safe_dump(header, sort_keys=False, allow_unicode=True),
-            words=f"{adapter.identifier} {adapter.noun}",
-            word_vectors="one word vector" if many == 1 else f"{many} word vectors",
-            prompt=adapter.prompt,
+    text = _TEXT.format(
+        header=yaml.safe_dump(header, sort_keys=False, allow_unicode=True),
+        words=f"{adapter.identifier} {adapter.noun}",
+        word_vectors="one word vector" if many == 1 else f"{many} word vectors",
+        prompt=adapter.prompt,
+        base=base,
+        prior=run.prior,
+        use=use.format(
             base=base,
-            prior=run.prior,
-            use=use.format(
-                base=base,
-                prompt=adapter.prompt,
-                webui=webui_prompt(adapter, word),
-                comfyui=webui_prompt(adapter, f"embedding:{word}"),
-                stem=word,
-                pipeline="StableDiffusionXLPipeline" if xl else "StableDiffusionPipeline",
-                imports="import safetensors.torch\n" if xl else "",
-                load=load_pair(adapter, _HERE) if xl else f'pipe.load_textual_inversion("{_HERE}")',
-            ),
-            steps=f"{run.inversion.steps} + {run.tuning.steps}",
-            best=_best(folder),
-            rank=adapter.rank,
-            what=_WHAT[placement_of(adapter.factors)] + _text_encoder(adapter),
-            pictures=shown,
-        ).encode(),
+            prompt=adapter.prompt,
+            webui=webui_prompt(adapter, word),
+            comfyui=webui_prompt(adapter, f"embedding:{word}"),
+            stem=word,
+            pipeline="StableDiffusionXLPipeline" if xl else "StableDiffusionPipeline",
+            imports="import safetensors.torch\n" if xl else "",
+            load=load_pair(adapter, _HERE) if xl else f'pipe.load_textual_inversion("{_HERE}")',
+        ),
+        steps=f"{run.inversion.steps} + {run.tuning.steps}",
+        best=_best(folder),
+        rank=adapter.rank,
+        what=_WHAT[placement_of(adapter.factors)] + _text_encoder(adapter),
+        pictures=shown,
     )
+    return text + _RECORDS if records else text.rstrip() + "\n"
 
 
 _WHAT: dict[Placement, str] = {
@@ -120,7 +166,9 @@ a rank-{rank} edit of {what}. {steps} steps, prior `{prior}`.
 The prompt contains `{words}`, both words, for example `{prompt}`.
 
 {use}
-{best}Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
+{best}"""
+_RECORDS = """\
+Settings: run.yaml. Versions and hardware: environment.json. Losses and drift: metrics.jsonl.
 """
 
 _HERE = "this/folder"

@@ -29,6 +29,7 @@ def export_command(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     from textreg.adapter import Adapter
     from textreg.adapter.export import export
+    from textreg.adapter.model_card import copy_card
     from textreg.base_shape import BaseShape, fitted
     from textreg.run_facts import facts_of
 
@@ -58,6 +59,13 @@ def _export(arguments: argparse.Namespace) -> int:
             # In the run's own folder these files are its own.
             replace=arguments.out is None,
         )
+        # The run's own folder has its card; an imported concept has none.
+        if out != folder and run.total_steps:
+            steps = run.tuning.steps if facts.steps is None else facts.steps - run.inversion.steps
+            here = replace(run, tuning=replace(run.tuning, steps=steps))
+            odd = copy_card(folder, out, here, adapter, replace=arguments.out is None)
+            if odd is not None:
+                print(f"textreg: {odd}: is there already, so no model card is written")
         print(out)
         print(table(rows))
         halves = arguments.dtype == "fp16" or "legacy" in targets
