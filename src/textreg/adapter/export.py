@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from textreg.adapter import GATED, Adapter, legacy_file, webui_files
 from textreg.adapter.about import Facts
@@ -85,7 +86,9 @@ def export(
         contents[f"{WEBUI}/{stem}_lora.json"] = webui_files.notes_bytes(adapter, facts)
         if picture is not None:
             contents[f"{WEBUI}/{stem}_lora.preview.png"] = png_bytes(picture)
-    loras = {f"{stem}_lora": None} if set(targets) & _PROGRAMS.keys() else {}
+    loras: dict[str, dict[str, Tensor] | None] = {}
+    if set(targets) & _PROGRAMS.keys():
+        loras[f"{stem}_lora"] = None
     if "bundle" in targets:
         loras[f"{stem}_bundle"] = webui_files.bundled_word(adapter)
     for name, beside in loras.items():
