@@ -80,6 +80,8 @@ def test_defaults_are_the_recommendation() -> None:
         "schedule": "constant",
         "rank": 10,
         "placement": "cross-kv",
+        "text_encoder_rank": 0,
+        "text_encoder_learning_rate": None,
         "max_grad_norm": 1.0,
         "ema_decay": None,
     }

@@ -107,7 +107,7 @@ def test_both_encoders_train(
     )
     train(run, backbone)
     adapter = Adapter.load(run.out)
-    assert list(text_names(adapter.factors)) == list(backbone.projections.encoders)
+    assert set(text_names(adapter.factors)) == backbone.projections.encoders.keys()
     still = {name for name in text_names(adapter.factors) if not adapter.factors[name][1].any()}
     assert still == {
         f"text_encoder.text_model.encoder.layers.2.self_attn.{to}_proj"
