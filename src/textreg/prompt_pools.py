@@ -80,7 +80,7 @@ class PromptPools:
         )
         vectors = self._vectors
         if vectors is not None:
-            vectors = vectors.repeat_interleave(len(chosen[0]), dim=0)
+            vectors = vectors[:, None].expand(-1, len(chosen[0]), -1).flatten(0, 1)
         hidden = torch.tensor([m for own in masks for m in own])
         found = self._backbone.encode(tokens, vectors, hidden, edit.of(range(len(chosen))))
         return found.unflatten(len(chosen))
