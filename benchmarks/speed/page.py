@@ -118,7 +118,7 @@ def sampling(report: Report) -> str:
         ]
         for row in report["sampling"]
     ]
-    heads = ["model", "batch", f"ours, {_clock(report)}s a picture", "diffusers", "ratio"]
+    heads = ["model", "batch", f"ours, {_clock(report)}seconds a picture", "diffusers", "ratio"]
     return table([*heads, "mean difference of pixels, of 255"], rows)
 
 

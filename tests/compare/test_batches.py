@@ -20,7 +20,7 @@ from textreg.run_record import read_record
 from textreg.training import Training
 from tiny_run import assert_same_edit
 
-PRIORS = "none,class-images:class_images.count=2,class_images.steps=1,gated"
+PRIORS = "none,class-images:class_images.count=2,class_images.steps=1"
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,10 @@ def flags(
         "images.resolution": 32,
         "images.views": 2,
         "inversion.steps": 2,
-        "tuning.steps": 4,
+        "tuning.steps": 2,
         "tuning.rank": 2,
         "tuning.learning_rate": 0.01,
-        "save_steps": 2,
+        "save_steps": 1,
     }
 
 
@@ -73,8 +73,8 @@ def test_each_is_what_it_is_alone(
                 if c.variant == cell.variant and c.run.concepts == cell.run.concepts
             )
             assert RunFolder(same.run).finished
-            for step in [*cell.curve_steps, 4]:
-                folders = [c.kept(step) if step < 4 else c.run.out for c in (same, cell)]
+            for step in [*cell.curve_steps, 2]:
+                folders = [c.kept(step) if step < 2 else c.run.out for c in (same, cell)]
                 there, here = (Adapter.load(folder) for folder in folders)
                 assert there.identifier == here.identifier == "<krk1>"
                 torch.testing.assert_close(there.vector, here.vector)
@@ -98,31 +98,31 @@ def test_two_share_each_step(flags: dict[str, Any], backbone: Backbone, tmp_path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "take_step", counted)
-        cells = _cells(flags, tmp_path, PRIORS)[::3]
-        assert not _train(cells, backbone, tmp_path, stop_at=3)
+        cells = _cells(flags, tmp_path, PRIORS)[::2]
+        assert not _train(cells, backbone, tmp_path, stop_at=1)
         # It goes on where it was stopped, then nothing is left to do.
         assert _train(cells, backbone, tmp_path)
         assert _train(cells, backbone, tmp_path)
-    assert sizes == [2] * 6
+    assert sizes == [2] * 4
     assert not (tmp_path / "batches/seed-0/none").exists()
 
 
 def test_a_batch_that_began_keeps_its_concepts(
     flags: dict[str, Any], backbone: Backbone, tmp_path: Path
 ) -> None:
-    cells = _cells(flags, tmp_path, PRIORS)[::3]
-    assert not _train(cells, backbone, tmp_path, stop_at=3)
+    cells = _cells(flags, tmp_path, PRIORS)[::2]
+    assert not _train(cells, backbone, tmp_path, stop_at=1)
     one = [cell for cell in cells if cell.run.concepts[0].name == "other"]
     with pytest.raises(UserError, match="began with cat as well"):
         _train(one, backbone, tmp_path)
 
 
 def test_a_kill_while_handing_out_loses_nothing(
-    flags: dict[str, Any], backbone: Backbone, tmp_path: Path, batched: list[Cell]
+    flags: dict[str, Any], backbone: Backbone, tmp_path: Path
 ) -> None:
     from textreg.compare import cell_training
 
-    cells = _cells(flags, tmp_path, PRIORS)[::3]
+    cells = _cells(flags, tmp_path, PRIORS)[::2]
     with pytest.MonkeyPatch.context() as patch:
         give = cell_training.hand_out
 

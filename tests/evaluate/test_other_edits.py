@@ -9,7 +9,7 @@ from random_base import write_base
 from mean_colours import Means
 from textreg.backbone import Backbone, load
 from textreg.config import Images, Inversion, Tuning
-from textreg.evaluate import Options, evaluate, model_pair, probe
+from textreg.evaluate import Options, epsilon_drift, evaluate, model_pair, probe
 from tiny_run import tiny_run, train
 
 QUESTIONS = """
@@ -30,6 +30,7 @@ def report_of(
 ) -> dict[str, Any]:
     """Train two steps of stage 2 and evaluate; the content of report.json."""
     monkeypatch.setattr(probe, "TIMESTEPS", 2)
+    monkeypatch.setattr(epsilon_drift, "_STEPS", 1)
     monkeypatch.setattr(model_pair, "load", lambda source, **_: backbone)
     run = tiny_run(base, place / "run", pictures, inversion=Inversion(steps=1), **changes)
     train(run, backbone)
@@ -43,8 +44,11 @@ def report_of(
 
 @pytest.mark.parametrize(
     "edit",
-    [{"placement": "self"}, {"placement": "full"}, {"text_encoder_rank": 3}],
-    ids=["self", "full", "text encoder"],
+    [
+        pytest.param({"placement": "self"}, id="self", marks=pytest.mark.slow),
+        pytest.param({"placement": "full"}, id="full"),
+        pytest.param({"text_encoder_rank": 3}, id="text encoder", marks=pytest.mark.slow),
+    ],
 )
 def test_other_edits_are_measured_like_any(
     edit: dict[str, Any],
@@ -64,6 +68,7 @@ def test_other_edits_are_measured_like_any(
     assert row["prior"] == "none"
 
 
+@pytest.mark.slow
 def test_a_run_of_two_text_encoders_is_measured(
     cat_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
