@@ -230,6 +230,7 @@ def test_concepts_of_different_shapes_share_a_step(
     assert mixed
 
 
+@pytest.mark.slow
 def test_a_run_with_everything_is_the_same_run_after_a_stop(
     backbone: Backbone, tiny_base: Path, dogs: Path, cat_pictures: Path, tmp_path: Path
 ) -> None:

@@ -137,6 +137,7 @@ def test_the_state_of_the_best_step_is_kept_for_each_concept(
         assert run_base(folder / "best")["source"] == str(tiny_base)
 
 
+@pytest.mark.slow
 def test_resume_is_exact_and_knows_what_was_seen(
     backbone: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_two_ranks_leave_the_bytes_of_one_process(backbone: Backbone, make_run: 
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_a_batch_of_another_shape_is_equal_to_rounding(
     backbone64: Backbone, make_run: MakeRun
 ) -> None:

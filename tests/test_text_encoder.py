@@ -190,7 +190,11 @@ def test_what_trains_is_an_exact_set(
 
 @pytest.mark.parametrize(
     ("prior", "placement"),
-    [("none", "cross-kv"), ("output-preservation", "cross-kv"), ("class-images", "full")],
+    [
+        ("none", "cross-kv"),
+        ("output-preservation", "cross-kv"),
+        pytest.param("class-images", "full", marks=pytest.mark.slow),
+    ],
 )
 def test_concepts_in_one_batch_are_each_alone(
     prior: str,

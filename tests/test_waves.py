@@ -84,7 +84,7 @@ def test_a_concept_in_a_wave_is_as_alone(backbone64: Backbone, make_run: MakeRun
 
 
 @pytest.mark.parametrize(
-    "stop_after", [1, 7, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 6, 12, 14))]
+    "stop_after", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5, 6, 12, 14))]
 )
 def test_stopped_in_any_wave_it_goes_on_exactly(
     backbone: Backbone, make_run: MakeRun, straight: dict[str, Any], stop_after: int
@@ -106,7 +106,7 @@ def test_a_finished_wave_is_not_touched_again(backbone: Backbone, make_run: Make
     assert {p: p.stat().st_mtime_ns for folder in first for p in folder.rglob("*")} == before
 
 
-@pytest.mark.parametrize("taken", [0, 3])
+@pytest.mark.parametrize("taken", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_a_larger_size_does_not_hold_once_the_run_has_begun(
     backbone: Backbone, make_run: MakeRun, capsys: pytest.CaptureFixture[str], taken: int
 ) -> None:

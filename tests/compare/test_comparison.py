@@ -238,6 +238,7 @@ def test_a_second_call_only_reads(
     assert again == content
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_recomputes_nothing_finished(
     comparison: Comparison,
     content: dict[str, Any],

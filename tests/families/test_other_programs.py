@@ -92,6 +92,7 @@ def test_plain_diffusers_draws_the_same_picture(
     assert np.abs(ours - draw(PictureModel(backbone, other), PROMPT, 7)).max() > 8
 
 
+@pytest.mark.slow
 def test_a_word_of_several_vectors_has_as_many_in_both_text_encoders(
     base_of: Callable[[str], Path], in_float32: Loaded, cat_pictures: Path, tmp_path: Path
 ) -> None:

@@ -42,7 +42,10 @@ def with_text(backbone: Backbone) -> Adapter:
 
 @pytest.mark.parametrize(
     ("family", "encoders"),
-    [("tiny-sd2", {"text_encoder"}), ("tiny-sdxl", {"text_encoder", "text_encoder_2"})],
+    [
+        ("tiny-sd2", {"text_encoder"}),
+        pytest.param("tiny-sdxl", {"text_encoder", "text_encoder_2"}, marks=pytest.mark.slow),
+    ],
 )
 def test_every_file_gives_our_picture_in_diffusers(
     family: str,
