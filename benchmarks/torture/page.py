@@ -97,7 +97,8 @@ def table(found: dict[str, Any]) -> str:
 def filled(page: str, found: dict[str, Any]) -> str:
     """The page with the table between its two marks."""
     note = f" {found['note']}" if "note" in found else ""
-    inside = f"{BEGIN}\n\nHardware: {found['hardware']}.{note}\n\n{table(found)}\n\n{END}"
+    where = f"Hardware: {found['hardware']}; commit {found['commit']}.{note}"
+    inside = f"{BEGIN}\n\n{where}\n\n{table(found)}\n\n{END}"
     return re.sub(f"{BEGIN}.*{END}", lambda _: inside, page, flags=re.DOTALL)
 
 

@@ -30,8 +30,9 @@ from typing import Any
 
 HERE = Path(__file__).parent
 HOME = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "speed")]
 
+from provenance import provenance  # noqa: E402
 from strikes import disk, kills, twice  # noqa: E402
 
 TWO, FOUR = (("--batch-concepts", n) for n in "24")
@@ -159,7 +160,6 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="parts at a time")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--inputs", type=int, default=10000)
-    parser.add_argument("--hardware", default="2-core AMD EPYC (Zen 4), CPU")
     parser.add_argument("--condition", metavar="TEXT", help="of the machine; stands in the page")
     given = parser.parse_args()
     parts = parts_of(given.kills, given.inputs)
@@ -167,12 +167,13 @@ def main() -> None:
         parser.error(f"--parts {sorted(unknown)[0]}: known are {', '.join(parts)}")
     names = [n for n in given.parts or parts if given.again or n not in there(given.json)]
     if len(names) == 1:
-        where = {"hardware": given.hardware}
+        made = provenance()
+        where = {key: made[key] for key in ("hardware", "environment", "commit", "changed_since")}
         where |= {"note": given.condition} if given.condition else {}
         note(given.json, names[0], measure(names[0], parts[names[0]]), where)
         return
     words = ["--json", str(given.json), "--kills", str(given.kills), "--inputs", str(given.inputs)]
-    words += ["--hardware", given.hardware, "--again"]
+    words += ["--again"]
     words += ["--condition", given.condition] if given.condition else []
 
     def alone(name: str) -> int:
