@@ -348,7 +348,10 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_bytes(
     assert done.returncode == 0
     draw = random.Random(0)
     steps_seen: list[int] = []
-    for _ in range(20):
+    for number in range(100):
+        # A slow machine needs more of them to come so far.
+        if number >= 20 and max(steps_seen) > 100:
+            break
         process = start(tiny_base, cat_pictures, tmp_path / "killed")
         assert process.stdout is not None
         for _ in range(draw.randint(0, 4)):

@@ -20,6 +20,11 @@ from textreg.trainer import check_pictures
 from textreg.training import Training
 from tiny_run import results, tiny_run, train, train_some
 
+TORCHS_OWN = pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.script_method:DeprecationWarning", "ignore:The .grad attribute:UserWarning"
+)
+"""Warnings of its compiler about itself."""
+
 
 @pytest.fixture
 def make_run(
@@ -68,11 +73,13 @@ def assert_as_eager(backbone: Backbone, way: speed.Way) -> None:
 
 
 @pytest.mark.slow
+@TORCHS_OWN
 def test_compiled_is_as_eager(backbone: Backbone) -> None:
     assert_as_eager(backbone, "compile")
 
 
 @pytest.mark.slow
+@TORCHS_OWN
 def test_a_compiled_run_goes_on_exactly(backbone: Backbone, make_run: Callable[..., Run]) -> None:
     """And it ends, to rounding, where the eager one ends."""
     compiled = {"speed": "compile", "save_steps": 1}
@@ -272,11 +279,13 @@ def test_what_torch_cannot_compile_is_one_line(
     from torch._dynamo.exc import TorchDynamoException
 
     def fail(*given: Any) -> Tensor:
-        raise TorchDynamoException("no header\nand a hundred lines")
+        raise TorchDynamoException("it raised:\nno header\nand a hundred lines")
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
     x_t, t, keys_values = heard(backbone, 1)
-    with pytest.raises(UserError, match=r"could not compile this denoiser \(no header\); use"):
+    with pytest.raises(
+        UserError, match=r"could not compile this denoiser \(it raised: no header\); use"
+    ):
         with_way(backbone, "compile").denoiser(x_t, t, keys_values)
 
 

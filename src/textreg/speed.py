@@ -176,10 +176,10 @@ def _compiled(plain: Denoiser) -> Forward:
         try:
             return compiled(x_t, t, keys_values, pooled)
         except TorchDynamoException as error:
-            first = str(error).strip().split("\n", 1)[0]
+            # The first line may be no more than who raised what the second says.
+            why = " ".join(str(error).split("\n", 2)[:2]).strip()
             raise UserError(
-                f"--speed compile: torch could not compile this denoiser ({first}); use --speed "
-                "eager"
+                f"--speed compile: torch could not compile this denoiser ({why}); use --speed eager"
             ) from None
 
     return forward
