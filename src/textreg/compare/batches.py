@@ -17,7 +17,6 @@ from pathlib import Path
 from textreg.adapter import Adapter
 from textreg.adapter.diffusers_files import EMBEDDING_FILE
 from textreg.backbone import Backbone
-from textreg.base_digest import base_digest
 from textreg.checkpoint import publish
 from textreg.config import Run
 from textreg.errors import UserError
@@ -25,7 +24,6 @@ from textreg.front import BEST, FRONT_FILE
 from textreg.learning import write_cards
 from textreg.run_folder import RunFolder
 from textreg.run_record import read_record
-from textreg.trainer import check_pictures, content_hashes
 
 STATES = "states"
 
@@ -94,10 +92,12 @@ def together(runs: Sequence[Run], folder: Path) -> Run:
 def hand_out(batch: Run, run: Run, backbone: Backbone) -> None:
     """Make the folder of one of a finished batch's runs; its model card comes last."""
     name, place, source = run.concepts[0].name, RunFolder(run), RunFolder(batch)
-    learned, hashes = source.concept_folder(name), content_hashes(run, check_pictures(run))
+    learned, record = source.concept_folder(name), read_record(batch.out)
+    # As the batch read them: NAME, and NAME/annotations.
+    hashes = {key: own for key, own in record["pictures"].items() if key.split("/")[0] == name}
+    how = {key: source.chosen(key) for key in ("batch_concepts", "speed")}
     with place.held(hashes):
-        how = {"batch_concepts": len(batch.concepts)}
-        place.claim(hashes, base_digest(backbone.files.place), how)
+        place.claim(hashes, record["base_digest"], how)
         publish(place.metrics, _metrics(source.metrics, name))
         for folder in (learned, learned / BEST, *sorted((learned / STATES).glob("*"))):
             if folder.is_dir():
