@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -15,7 +17,7 @@ from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.instance_prompts import InstancePrompts
 from textreg.method.identifier import add_identifier, token_row
-from textreg.method.text_features import tokenize
+from textreg.method.text_features import tokenize, unread_end
 
 
 def check_training(run: Run, folders: Sequence[Folder]) -> None:
@@ -55,17 +57,21 @@ def _check_words(run: Run, concept: Concept, folder: Folder, shape: BaseShape) -
 def check_sampling(
     source: str,
     adapter: Adapter | None,
+    prompts: Sequence[str],
     *,
     revision: str | None = None,
     device: str = "auto",
     resolution: int | None = None,
     steps: int,
-) -> None:
+) -> list[str]:
     """Refuse what a base could not draw.
 
+    Returns:
+        One line about each prompt that would be read otherwise than it was meant.
+
     Raises:
-        UserError: no such base, another base's adapter, or a resolution, device or number of steps
-            that it cannot take.
+        UserError: no such base, another base's adapter, a prompt in which its word is cut off, or a
+            resolution, device or number of steps that it cannot take.
     """
     shape = BaseShape.of(source, revision)
     device_of(device)
@@ -73,3 +79,24 @@ def check_sampling(
     check_steps(steps, shape.files.scheduler().get("num_train_timesteps", 1000))
     if adapter is not None:
         fitted(adapter, shape.projections, source)
+    return _misread(shape.files.tokenizer(), adapter, list(dict.fromkeys(prompts)))
+
+
+def _misread(tokenizer: Any, adapter: Adapter | None, prompts: list[str]) -> list[str]:
+    new_id, word, noun, count = None, "", "", 1
+    try:
+        if adapter is not None:
+            word, noun, count = adapter.identifier, adapter.noun, adapter.num_vectors
+            new_id = add_identifier(tokenizer, word, noun or "thing", count)
+        tokenize(tokenizer, prompts, new_id, noun, count)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    lines: list[str] = []
+    for prompt in prompts:
+        if end := unread_end(tokenizer, prompt, new_id, count):
+            most = tokenizer.model_max_length - 2
+            lines.append(f"this base reads {most} tokens of a prompt; it does not see {end!r}")
+        for name in sorted(set(re.findall(r"<[^<>\s]+>", prompt.lower())) - {word}):
+            known = f"the one here is {word}" if word else "no concept is given"
+            lines.append(f"{name} in {prompt!r} is no learned word ({known}): read as any text")
+    return lines

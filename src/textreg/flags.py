@@ -6,7 +6,20 @@ import argparse
 import difflib
 import math
 import re
+from pathlib import Path
 from typing import Any, NoReturn
+
+
+def some_text(text: str) -> str:
+    """A text that is not empty, as what a variable that is not set leaves."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; leave it out, or say which")
+    return text
+
+
+def some_path(text: str) -> Path:
+    """A path; an empty one is not taken for the folder one is in."""
+    return Path(some_text(text))
 
 
 def whole_number(text: str) -> int:

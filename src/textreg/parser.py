@@ -7,7 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import textreg.priors as priors
-from textreg.flags import NearestParser, guidance_scale, seed_number, whole_number
+from textreg.flags import (
+    NearestParser,
+    guidance_scale,
+    seed_number,
+    some_path,
+    some_text,
+    whole_number,
+)
 from textreg.run_flags import RUN_FLAGS
 from textreg.track import TRACKERS
 from textreg.training_flags import add_sample_flags
@@ -47,14 +54,14 @@ def parser() -> NearestParser:
     )
     check = verbs.add_parser("check", help="list concepts in a folder, and what is wrong with them")
     check.add_argument(
-        "folder", type=Path, metavar="DIR", help="one concept's folder, or a folder of them"
+        "folder", type=some_path, metavar="DIR", help="one concept's folder, or a folder of them"
     )
     check.add_argument("--json", action="store_true", help="print JSON")
     demo = verbs.add_parser("demo", help="the whole story on the embedded base, with a report")
-    demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR")
+    demo.add_argument("--out", type=some_path, default=Path("runs/demo"), metavar="DIR")
     demo.add_argument(
         "--images",
-        type=Path,
+        type=some_path,
         default=Path("custom_datasets/data/cat"),
         metavar="DIR",
         help="the concept's pictures",
@@ -69,7 +76,7 @@ def _concept_flags(verb: argparse.ArgumentParser, several: str) -> None:
     verb.add_argument(
         "images",
         nargs="+",
-        type=Path,
+        type=some_path,
         metavar="IMAGES",
         help=f"folder with a concept's pictures; {several}",
     )
@@ -82,15 +89,18 @@ def _train_flags(verb: argparse.ArgumentParser) -> None:
     _concept_flags(verb, "several train in one run")
     verb.add_argument(
         "--preset",
+        type=some_text,
         metavar="NAME",
         help="textreg or original; default: what the base recommends, else textreg",
     )
-    verb.add_argument("--config", type=Path, metavar="FILE", help="YAML with any setting of a run")
-    verb.add_argument("--out", type=Path, metavar="DIR", help="the run's folder")
+    verb.add_argument(
+        "--config", type=some_path, metavar="FILE", help="YAML with any setting of a run"
+    )
+    verb.add_argument("--out", type=some_path, metavar="DIR", help="the run's folder")
     verb.add_argument(
         "--prompts-file",
         "--prompts_file",
-        type=Path,
+        type=some_path,
         metavar="FILE",
         help="instance prompts, one a line, [trigger] where the concept's words go",
     )
@@ -125,14 +135,14 @@ def _sample_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "adapter",
         nargs="?",
-        type=Path,
+        type=some_path,
         metavar="RUN",
         help="a run's folder or a legacy file; without: the base alone",
     )
     verb.add_argument(
         "--prompt", action="append", default=[], metavar="TEXT", help="may be given several times"
     )
-    verb.add_argument("--prompt-file", type=Path, metavar="FILE", help="one prompt a line")
+    verb.add_argument("--prompt-file", type=some_path, metavar="FILE", help="one prompt a line")
     verb.add_argument(
         "--num-images",
         type=whole_number,
@@ -140,7 +150,7 @@ def _sample_flags(verb: argparse.ArgumentParser) -> None:
         metavar="N",
         help="pictures a prompt (default 4)",
     )
-    verb.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/samples")
+    verb.add_argument("--out", type=some_path, metavar="DIR", help="default: RUN/samples")
     verb.add_argument(
         "--seed",
         type=seed_number,
@@ -168,7 +178,7 @@ def _sample_flags(verb: argparse.ArgumentParser) -> None:
 
 
 def _export_flags(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
+    verb.add_argument("run", type=some_path, metavar="RUN", help="a finished run's folder")
     verb.add_argument(
         "--to",
         default="diffusers,kohya,a1111,comfyui",
@@ -176,16 +186,18 @@ def _export_flags(verb: argparse.ArgumentParser) -> None:
         help="diffusers, kohya, a1111, comfyui, bundle, legacy (default: all but the last two)",
     )
     verb.add_argument("--dtype", choices=["fp32", "fp16"], default="fp32", help="of the edit")
-    verb.add_argument("--out", type=Path, metavar="DIR", help="default: RUN, or RUN/fp16")
+    verb.add_argument("--out", type=some_path, metavar="DIR", help="default: RUN, or RUN/fp16")
 
 
 def _import_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "file", type=Path, metavar="FILE", help="a LoRA file of any form in docs/formats.md"
+        "file", type=some_path, metavar="FILE", help="a LoRA file of any form in docs/formats.md"
     )
-    verb.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder to make")
     verb.add_argument(
-        "--embedding", type=Path, metavar="FILE", help="the word's file, if it is another one"
+        "--out", type=some_path, required=True, metavar="RUN", help="the folder to make"
+    )
+    verb.add_argument(
+        "--embedding", type=some_path, metavar="FILE", help="the word's file, if it is another one"
     )
     verb.add_argument("--identifier", metavar="WORD", help="the new word, if no file says it")
     verb.add_argument("--noun", metavar="WORD", help="class noun, if the file does not say it")
@@ -207,15 +219,19 @@ def _measure_flags(verb: argparse.ArgumentParser, num_images: int) -> None:
         help="what looks at the pictures; may be given several times (default judge)",
     )
     verb.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="YAML: neighbours, general, edits"
+        "--prompts", type=some_path, metavar="FILE", help="YAML: neighbours, general, edits"
     )
 
 
 def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
-    verb.add_argument("--out", type=Path, metavar="DIR", help="place of the report; default: RUN")
+    verb.add_argument("run", type=some_path, metavar="RUN", help="a finished run's folder")
+    verb.add_argument(
+        "--out", type=some_path, metavar="DIR", help="place of the report; default: RUN"
+    )
     _measure_flags(verb, 32)
-    verb.add_argument("--images", type=Path, metavar="DIR", help="the photos, if they have moved")
+    verb.add_argument(
+        "--images", type=some_path, metavar="DIR", help="the photos, if they have moved"
+    )
     verb.add_argument("--seed", type=seed_number, metavar="S", help="of all pictures (default 0)")
     verb.add_argument(
         "--steps", type=whole_number, metavar="N", help="denoising steps; default: the base's own"
@@ -247,10 +263,12 @@ def _compare_flags(verb: argparse.ArgumentParser) -> None:
         default="both",
         help="what all get as much of: steps, or the time that the reference takes (default both)",
     )
-    verb.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="DIR")
+    verb.add_argument("--out", type=some_path, default=Path("runs/compare"), metavar="DIR")
     _measure_flags(verb, 16)
-    verb.add_argument("--preset", metavar="NAME", help="as in textreg train")
-    verb.add_argument("--config", type=Path, metavar="FILE", help="YAML with settings of all runs")
+    verb.add_argument("--preset", type=some_text, metavar="NAME", help="as in textreg train")
+    verb.add_argument(
+        "--config", type=some_path, metavar="FILE", help="YAML with settings of all runs"
+    )
     for flag, (_, options) in RUN_FLAGS.items():
         # The priors are the question here, and each of its runs has one concept.
         if flag not in ("--prior", "--batch-concepts"):
@@ -261,13 +279,13 @@ def _toyland_flags(verb: argparse.ArgumentParser) -> None:
     actions = verb.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("path", help="print the embedded base's folder")
     build = actions.add_parser("build", help="train the embedded base from scratch; resumable")
-    build.add_argument("--out", type=Path, required=True, metavar="DIR")
+    build.add_argument("--out", type=some_path, required=True, metavar="DIR")
     build.add_argument("--preset", choices=["full", "test"], default="full")
     build.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     score = actions.add_parser("score", help="judge its samples of held-out prompts")
     score.add_argument("--num-images", type=whole_number, default=256, metavar="N")
     score.add_argument("--seed", type=seed_number, default=0, metavar="S")
-    score.add_argument("--json", type=Path, metavar="FILE", help="write the shares here")
+    score.add_argument("--json", type=some_path, metavar="FILE", help="write the shares here")
     concept = actions.add_parser("concept", help="render a new individual's pictures")
     concept.add_argument("--seed", type=seed_number, required=True, metavar="N")
-    concept.add_argument("--out", type=Path, required=True, metavar="DIR")
+    concept.add_argument("--out", type=some_path, required=True, metavar="DIR")

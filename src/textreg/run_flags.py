@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from textreg.config import Placement, Speed
-from textreg.flags import count_or_auto, seed_number, whole_number
+from textreg.flags import count_or_auto, seed_number, some_text, whole_number
 from textreg.training_flags import TRAINING_FLAGS
 
 RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "--base": ("base", {"metavar": "NAME|DIR|HUB_ID", "help": "base model; toyland is embedded"}),
+    "--base": (
+        "base",
+        {
+            "type": some_text,
+            "metavar": "NAME|DIR|HUB_ID",
+            "help": "base model; toyland is embedded",
+        },
+    ),
     "--prior": (
         "prior",
         {"metavar": "NAME[+NAME]", "help": "how the model is held; the names are below"},
@@ -62,7 +69,10 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "--seed": ("seed", {"type": seed_number, "metavar": "S", "help": "decides every draw"}),
-    "--device": ("device", {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1"}),
+    "--device": (
+        "device",
+        {"type": some_text, "metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1"},
+    ),
     "--dtype": (
         "dtype",
         {

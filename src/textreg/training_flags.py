@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any, get_args
 
 from textreg.config import OptimizerName
-from textreg.flags import number, whole_number
+from textreg.flags import number, some_path, whole_number
 
 TRAINING_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--snr": (
@@ -50,7 +49,7 @@ def add_sample_flags(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--sample-prompts",
-        type=Path,
+        type=some_path,
         metavar="FILE",
         help="their prompts, one a line, [trigger] where the concept's words go",
     )

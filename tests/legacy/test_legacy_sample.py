@@ -1,13 +1,17 @@
 """The documented sampling command: pictures, grids, names, and what is refused."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from seed_commands import FILES, RUN, SAMPLING, words_of
 
+from textreg.backbone import Backbone
 from textreg.legacy import sample
+from textreg.sampling import Picture, PictureModel
 
 # diffusers 0.42 and numpy 2 (2026-11); its Euler schedulers read a tensor as an array.
 pytestmark = pytest.mark.filterwarnings(
@@ -62,38 +66,136 @@ def test_each_picture_has_its_own_seed(trained: Path, tmp_path: Path) -> None:
     assert max(differences) <= 1  # another batch rounds differently
 
 
+DEFAULTS = {
+    "prompts": ["a <krk1> cat"] * 10,
+    "seeds": range(10),
+    "steps": 50,
+    "guidance": 5.0,
+    "sampler": "euler-ancestral",
+    "batch_size": 5,
+}
+ONCE = {"prompts": ["a <krk1> cat"], "seeds": range(1)}
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        ([], {}),
+        (["--n_img=1"], ONCE),
+        (["--n_img=1", "--seed=7"], ONCE | {"seeds": range(7, 8)}),
+        (["--n_step=20"], {"steps": 20}),
+        (["--batch_size=3"], {"batch_size": 3}),
+        (["--filter_crossattn_str=cross"], {}),
+        (
+            ["--n_img=2", "--prompts= a cat;; a dog ;"],
+            {"prompts": ["a cat"] * 2 + ["a dog"] * 2, "seeds": range(4)},
+        ),
+        (
+            ["--n_img=1", "--from_file=prompts.txt"],
+            {"prompts": ["a cat", "a; dog"], "seeds": range(2)},
+        ),
+    ],
+)
+def test_each_flag_changes_what_it_names(
+    tmp_path: Path,
+    trained: Path,
+    backbone: Backbone,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    changed: dict[str, Any],
+) -> None:
+    given: dict[str, Any] = {}
+
+    def draw(model: PictureModel, prompts: list[str], **settings: Any) -> Iterator[Picture]:
+        given.update(settings, prompts=prompts, edited=model.adapter is not None)
+        for prompt, seed in zip(prompts, settings["seeds"], strict=True):
+            yield Picture(prompt=prompt, seed=seed, image=Image.new("RGB", (2, 2)))
+
+    monkeypatch.setattr("textreg.sampling.sample", draw)
+    monkeypatch.setattr("textreg.backbone.load", lambda source, revision=None: backbone)
+    (trained / "prompts.txt").write_text(" a cat \n\na; dog\n")
+    if not {word.split("=")[0] for word in words} & {"--prompts", "--from_file"}:
+        words = ["--prompts=a <krk1> cat", *words]
+    assert sample.main([f"--lora_ckpt={RUN}", f"--outdir={tmp_path / 'new/out'}", *words]) == 0
+    assert given == DEFAULTS | {"edited": True} | changed
+    (out,) = (tmp_path / "new/out").glob("samples_*")
+    assert len(list((out / "samples").iterdir())) == len(given["prompts"])
+    assert sample.main([f"--outdir={tmp_path / 'base'}", *words]) == 0
+    assert given == DEFAULTS | {"edited": False} | changed
+
+
+RUN_WORDS = ["--lora_ckpt={run}", "--prompts=a <krk1> cat"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--lora_ckpt=none/lora_weight.safetensors", "--prompts=a"], "no such file"),
         (["--lora_ckpt={run}/lora_weight_s9.safetensors", "--prompts=a"], "the newest there is"),
-        (["--lora_ckpt={run}", "--prompts= ; "], "--prompts is empty"),
-        (["--lora_ckpt={run}", "--prompts=a", "--n_img=0"], "--n_img is 0"),
-        (["--lora_ckpt={run}", "--prompts=a", "--filter_crossattn_str=full"], "only cross"),
-        (["--lora_ckpt={run}", "--from_file=none.txt"], "none.txt"),
         (["--lora_ckpt={run}/weights.pt", "--prompts=a"], "pickle"),
+        (["--lora_ckpt=custom_datasets", "--prompts=a"], "holds no finished concept"),
+        (["--lora_ckpt=", "--prompts=a"], "--lora_ckpt: is empty"),
+        (["--lora_ckpt={run}"], "one of the arguments --prompts --from_file is required"),
+        (["--lora_ckpt={run}", "--prompts=a", "--from_file=b"], "not allowed with"),
+        (["--lora_ckpt={run}", "--prompts= ; "], "--prompts is empty"),
+        (["--lora_ckpt={run}", f"--prompts={'a ' * 22}<krk1> cat"], "'<krk1>' is cut off"),
+        (["--lora_ckpt={run}", "--from_file=none.txt"], "none.txt"),
+        (["--lora_ckpt={run}", "--from_file={run}/weights.pt"], "no prompt in it"),
+        *[([*RUN_WORDS, f"--{n}=0"], f"--{n} is 0") for n in ("n_img", "n_step", "batch_size")],
+        *[([*RUN_WORDS, f"--{n}=-1"], f"--{n}: '-1'") for n in ("n_img", "n_step", "batch_size")],
+        ([*RUN_WORDS, "--n_step=1001"], "--n_step is 1001; this base has 1000 at most"),
+        ([*RUN_WORDS, "--seed=1.5"], "--seed: '1.5' is not a whole number"),
+        ([*RUN_WORDS, "--outdir={run}/weights.pt"], "cannot be written"),
+        ([*RUN_WORDS, "--outdir="], "--outdir: is empty"),
+        ([*RUN_WORDS, "--filter_crossattn_str=full"], "only cross"),
+        ([*RUN_WORDS, "--pretrained_model_name_or_path=none"], "no base 'none'"),
+        ([*RUN_WORDS, "--pretrained_model_name_or_path="], "is empty"),
+        ([*RUN_WORDS, "--n_imgs=3"], "unknown flag --n_imgs; did you mean --n_img?"),
     ],
 )
-def test_sampling_refuses_in_one_line(
-    trained: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_sampling_refuses_in_one_line_before_anything_slow(
+    trained: Path,
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def load(*given: object) -> None:
+        raise AssertionError("a base is loaded before the input is refused")
+
+    monkeypatch.setattr("textreg.base_files.BaseFiles.load", load)
     (trained / RUN / "weights.pt").touch()
-    assert sample.main([word.replace("{run}", str(RUN)) for word in words]) == 2
+    before = set(trained.rglob("*"))
+    try:
+        code = sample.main([word.replace("{run}", str(RUN)) for word in words])
+    except SystemExit as stopped:
+        code = stopped.code
     line = capsys.readouterr().err
+    assert code == 2
     assert said in line
     assert line.count("\n") == 1
+    assert set(trained.rglob("*")) == before
 
 
-def test_sampling_needs_a_base_and_exactly_one_kind_of_prompts(
+def test_commands_of_one_second_have_a_folder_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample.time, "strftime", lambda _: "samples_261128-060000")
+    words = ["--prompts=a cat", "--n_img=1", "--n_step=1", f"--outdir={tmp_path}"]
+    for seed in range(3):
+        assert sample.main([*words, f"--seed={seed}"]) == 0
+    names = [f"samples_261128-060000{end}" for end in ("", "-2", "-3")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    assert len({p.read_bytes() for p in tmp_path.glob("*/samples/*.png")}) == 3
+
+
+def test_sampling_needs_a_base(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(trained / RUN / FILES[0], tmp_path / FILES[0])
     monkeypatch.chdir(tmp_path)
     assert sample.main(["--lora_ckpt", FILES[0], "--prompts=a"]) == 2
-    for words in (["--prompts=a", "--from_file=b"], []):
-        with pytest.raises(SystemExit) as stopped:
-            sample.main(words)
-        assert stopped.value.code == 2
+    assert sample.main(["--prompts=a"]) == 2
     base = f"--pretrained_model_name_or_path={trained / 'models/stable-diffusion-v1-5'}"
     Path("prompts.txt").write_text("a <krk1> cat\n\na <krk1> cat in the snow\n")
     words = ["--lora_ckpt", ".", "--from_file=prompts.txt", "--n_img=1", "--n_step=1", base]
@@ -101,12 +203,23 @@ def test_sampling_needs_a_base_and_exactly_one_kind_of_prompts(
     assert len(list(tmp_path.glob("samples_*/samples/*.png"))) == 2
 
 
-def test_a_prompt_without_the_word_is_pointed_out(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("a cat", "'a cat' does not contain <krk1>, the word of this checkpoint"),
+        # The original's own text says <krk>.
+        ("a <krk> cat", "<krk> in 'a <krk> cat' is no learned word (the one here is <krk1>)"),
+        ("a <krk1> cat" + " of a dog" * 7, "reads 22 tokens of a prompt; it does not see 'a dog'"),
+    ],
+)
+def test_a_prompt_that_is_read_otherwise_is_pointed_out(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], prompt: str, said: str
 ) -> None:
-    words = ["--lora_ckpt", str(RUN), "--prompts=a <krk> cat", "--n_img=1", "--n_step=1"]
+    words = ["--lora_ckpt", str(RUN), f"--prompts={prompt}", "--n_img=1", "--n_step=1"]
     assert sample.main([*words, f"--outdir={tmp_path}"]) == 0
-    assert "'a <krk> cat' does not contain <krk1>" in capsys.readouterr().err
+    lines = [line for line in capsys.readouterr().err.splitlines() if "sample.py" in line]
+    assert len(lines) == 1
+    assert said in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -29,16 +29,9 @@ def sample_command(arguments: argparse.Namespace) -> int:
             raise UserError(f"--{name.replace('_', '-')} is 0; it must be at least 1")
     settings = base_settings(arguments)
     out = arguments.out or _default_out(arguments.adapter)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        first = _next_number(out)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
     with stop_flag():
         try:
-            return _draw(arguments, settings, prompts, out, first)
+            return _draw(arguments, settings, prompts, out)
         except KeyboardInterrupt:
             print(f"stopped; the pictures drawn so far are in {out}", file=sys.stderr)
             return STOPPED
@@ -80,7 +73,6 @@ def _draw(
     settings: dict[str, Any],
     prompts: list[str],
     out: Path,
-    first: int,
 ) -> int:
     from textreg.adapter import Adapter
     from textreg.backbone import load
@@ -91,17 +83,20 @@ def _draw(
     from textreg.sampling import PictureModel, sample
 
     adapter = Adapter.load(arguments.adapter) if arguments.adapter is not None else None
-    check_sampling(
+    said = check_sampling(
         settings["source"],
         adapter,
+        [*prompts, arguments.negative_prompt],
         revision=settings["revision"],
         device=settings["device"],
         resolution=arguments.resolution,
         steps=arguments.steps,
     )
     if adapter is not None and not any(adapter.identifier in p.lower() for p in prompts):
-        word = adapter.identifier
-        print(f"textreg: no prompt has {word}, the word of this concept", file=sys.stderr)
+        said.insert(0, f"no prompt has {adapter.identifier}, the word of this concept")
+    for line in said:
+        print(f"textreg: {line}", file=sys.stderr)
+    first = _opened(out)
     count = arguments.num_images
     repeated = [prompt for prompt in prompts for _ in range(count)]
     seeds = [arguments.seed + i for _ in prompts for i in range(count)]
@@ -133,6 +128,17 @@ def _draw(
     said = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
     print(f"{said} in {out}; all at once: {sheet}")
     return 0
+
+
+def _opened(out: Path) -> int:
+    """Make the folder, or see that it can be written; returns the next picture's number."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".writable").touch()
+        (out / ".writable").unlink()
+        return _next_number(out)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
 
 
 def file_words(prompt: str) -> str:

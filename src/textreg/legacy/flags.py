@@ -10,10 +10,9 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from textreg.flags import NearestParser, number, seed_number, whole_number
+from textreg.flags import NearestParser, number, seed_number, some_path, some_text, whole_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,17 +53,17 @@ _WHOLE_MODELS = "take it from one diffusers folder: --pretrained_model_name_or_p
 _ONLY_TEXT_REG = "this version holds the model with --enable_text_reg only"
 
 FLAGS: dict[str, Flag] = {
-    "--pretrained_model_name_or_path": Flag(key="base", required=True),
-    "--revision": Flag(key="revision"),
+    "--pretrained_model_name_or_path": Flag(key="base", convert=some_text, required=True),
+    "--revision": Flag(key="revision", convert=some_text),
     "--pretrained_vae_name_or_path": Flag(refusal=f"no separate VAE; {_WHOLE_MODELS}"),
     "--tokenizer_name": Flag(refusal=f"no separate tokenizer; {_WHOLE_MODELS}"),
     "--local_files_only": _switch(),
-    "--instance_data_dir": Flag(convert=Path, required=True),
+    "--instance_data_dir": Flag(convert=some_path, required=True),
     "--placeholder_token": Flag(required=True),
     "--class_tokens": Flag(required=True),
     "--learnable_property": Flag(choices=("object", "style")),
     "--init_placeholder_as_class": _switch(key="inversion.initialise_with_noun"),
-    "--output_dir": Flag(key="out", convert=Path),
+    "--output_dir": Flag(key="out", convert=some_path),
     "--output_format": Flag(choices=("pt", "safe", "both")),
     "--save_steps": Flag(key="save_steps", convert=whole_number),
     "--seed": Flag(key="seed", convert=seed_number),
@@ -106,7 +105,7 @@ FLAGS: dict[str, Flag] = {
         refusal="here only the word and the cross-attention keys and values are trained; textreg "
         "train --text-encoder-rank does it (docs/text_encoder.md)"
     ),
-    "--resume_ti_embedding_path": Flag(key="inversion.embedding", convert=Path),
+    "--resume_ti_embedding_path": Flag(key="inversion.embedding", convert=some_path),
     "--mask_identifier_causal_attention": _switch(),
     "--mask_identifier_ratio": Flag(convert=number),
     "--enable_text_reg": _switch(),
@@ -118,8 +117,8 @@ FLAGS: dict[str, Flag] = {
     "--ti_reg_texts_file": Flag(note="stage 1 has no term on texts here"),
     "--with_prior_preservation": _switch(),
     "--prior_loss_weight": Flag(key="class_images.weight", convert=number),
-    "--class_data_dir": Flag(key="class_images.folder", convert=Path),
-    "--prompts_file": Flag(key="class_images.captions", convert=Path),
+    "--class_data_dir": Flag(key="class_images.folder", convert=some_path),
+    "--prompts_file": Flag(key="class_images.captions", convert=some_path),
     "--num_class_images": Flag(key="class_images.count", convert=whole_number),
     "--enable_norm_reg": _switch(refusal=_ONLY_TEXT_REG),
     "--norm_reg_alpha_weight": Flag(convert=number, note="read only with --enable_norm_reg"),

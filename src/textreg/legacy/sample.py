@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textreg.errors import UserError, of_system
-from textreg.flags import NearestParser, seed_number, whole_number
+from textreg.flags import NearestParser, seed_number, some_path, some_text, whole_number
 from textreg.interrupt import STOPPED, stop_flag
 
 if TYPE_CHECKING:
@@ -39,21 +39,24 @@ def parser() -> NearestParser:
     )
     top.add_argument(
         "--lora_ckpt",
-        type=Path,
+        type=some_path,
         metavar="FILE|DIR",
         help="a lora_weight file, or its folder; without: the base alone",
     )
     what = top.add_mutually_exclusive_group(required=True)
     what.add_argument("--prompts", metavar="TEXT", help="separated by ;")
-    what.add_argument("--from_file", type=Path, metavar="FILE", help="one prompt a line")
+    what.add_argument("--from_file", type=some_path, metavar="FILE", help="one prompt a line")
     top.add_argument("--n_img", type=whole_number, default=10, metavar="N", help="a prompt")
     top.add_argument("--n_step", type=whole_number, default=50, metavar="N", help="denoising steps")
     top.add_argument("--batch_size", type=whole_number, default=5, metavar="N", help="at once")
-    top.add_argument("--outdir", type=Path, metavar="DIR", help="default: the checkpoint's folder")
+    top.add_argument(
+        "--outdir", type=some_path, metavar="DIR", help="default: the checkpoint's folder"
+    )
     top.add_argument("--seed", type=seed_number, default=0, metavar="S")
     top.add_argument("--filter_crossattn_str", default="cross", metavar="cross")
     top.add_argument(
         "--pretrained_model_name_or_path",
+        type=some_text,
         metavar="DIR|HUB_ID",
         help="the base; default: the one that run.yaml beside the checkpoint names",
     )
@@ -92,8 +95,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     base = _base(arguments.pretrained_model_name_or_path, checkpoint)
     folder = checkpoint if checkpoint is not None and checkpoint.is_dir() else None
     beside = folder or (checkpoint.parent if checkpoint is not None else Path("."))
-    out = (arguments.outdir or beside) / time.strftime("samples_%y%m%d-%H%M%S")
-    return _draw(arguments, prompts, checkpoint, base, out)
+    return _draw(arguments, prompts, checkpoint, base, arguments.outdir or beside)
 
 
 def _prompts(arguments: argparse.Namespace) -> list[str]:
@@ -137,10 +139,8 @@ def _base(given: str | None, checkpoint: Path | None) -> dict[str, Any]:
         return found
     if _BASE.is_dir():
         return {"source": str(_BASE)}
-    raise UserError(
-        "which base? there is no run.yaml beside the checkpoint; give "
-        "--pretrained_model_name_or_path"
-    )
+    why = "there is no run.yaml beside the checkpoint" if checkpoint else "no checkpoint is given"
+    raise UserError(f"which base? {why}, and no {_BASE}; give --pretrained_model_name_or_path")
 
 
 def _draw(
@@ -148,22 +148,24 @@ def _draw(
     prompts: list[str],
     checkpoint: Path | None,
     base: dict[str, Any],
-    out: Path,
+    place: Path,
 ) -> int:
     from textreg.adapter import Adapter
     from textreg.backbone import load
     from textreg.base_check import check_sampling
     from textreg.commands.progress import new_progress
+    from textreg.picture_grid import grid
     from textreg.png_file import publish_png
     from textreg.sampling import PictureModel, sample
 
     adapter = Adapter.load(checkpoint) if checkpoint is not None else None
-    for line in _doubts(prompts, adapter):
+    said = check_sampling(**base, adapter=adapter, prompts=prompts, steps=arguments.n_step)
+    for line in _doubts(prompts, adapter) + said:
         print(f"sample.py: {line}", file=sys.stderr)
-    check_sampling(**base, adapter=adapter, steps=arguments.n_step)
-    _make(out)
+    out = _made(place)
     repeated = [prompt for prompt in prompts for _ in range(arguments.n_img)]
-    images: list[Image.Image] = []
+    columns = arguments.batch_size
+    sheet: list[Image.Image] = []
     with new_progress() as progress:
         task = progress.add_task("loading", total=len(repeated), note="")
         model = PictureModel(load(**base), adapter)
@@ -175,50 +177,50 @@ def _draw(
             steps=arguments.n_step,
             guidance=_GUIDANCE,
             sampler="euler-ancestral",
-            batch_size=arguments.batch_size,
+            batch_size=columns,
         )
         for number, picture in enumerate(drawn):
             name = f"{number:05}_{legal_name(picture.prompt)}.png"
             publish_png(out / "samples" / name, picture.image)
-            images.append(picture.image)
+            sheet.append(picture.image)
+            if len(sheet) == columns**2 or number + 1 == len(repeated):
+                rows = [sheet[i : i + columns] for i in range(0, len(sheet), columns)]
+                name = f"{number + 1 - len(sheet):05}-{number:05}.png"
+                publish_png(out / "grids" / name, grid(rows))
+                sheet.clear()
             progress.advance(task)
-    _grids(images, arguments.batch_size, out / "grids")
-    print(f"{len(images)} pictures in {out}")
+    print(f"{len(repeated)} picture{'s' * (len(repeated) > 1)} in {out}")
     return 0
 
 
 def _doubts(prompts: list[str], adapter: Adapter | None) -> list[str]:
-    """One line for each prompt without the learned word: the original's own text says <krk>."""
+    """One line for each prompt without the learned word; another word in <> has a line already."""
     if adapter is None:
         return []
     return [
         f"{prompt!r} does not contain {adapter.identifier}, the word of this checkpoint"
         for prompt in prompts
-        if adapter.identifier not in prompt.lower()
+        if adapter.identifier not in prompt.lower() and "<" not in prompt
     ]
 
 
-def _make(out: Path) -> None:
+def _made(place: Path) -> Path:
+    """A new folder named after the second; two commands of one second have one each."""
+    name = time.strftime("samples_%y%m%d-%H%M%S")
+    out, number = place / name, 1
     try:
+        place.mkdir(parents=True, exist_ok=True)
+        while out.exists():
+            number += 1
+            out = place / f"{name}-{number}"
         for part in ("samples", "grids"):
-            (out / part).mkdir(parents=True, exist_ok=True)
+            (out / part).mkdir(parents=True)
     except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}); give --outdir") from None
+        raise UserError(f"{place}: cannot be written ({error.strerror}); give --outdir") from None
+    return out
 
 
 def legal_name(prompt: str) -> str:
     """A prompt as part of a file's name: blanks become _, what some system forbids is left out."""
     name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "", re.sub(r"\s", "_", prompt))
     return name.encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(". ")
-
-
-def _grids(images: list[Image.Image], columns: int, folder: Path) -> None:
-    """Sheets of columns x columns pictures."""
-    from textreg.picture_grid import grid
-    from textreg.png_file import publish_png
-
-    a_sheet = columns * columns
-    for first in range(0, len(images), a_sheet):
-        shown = images[first : first + a_sheet]
-        rows = [shown[i : i + columns] for i in range(0, len(shown), columns)]
-        publish_png(folder / f"{first:05}-{first + len(shown) - 1:05}.png", grid(rows))

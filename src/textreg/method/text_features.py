@@ -118,13 +118,8 @@ def tokenize(
         ValueError: the identifier of a prompt was cut off at the model's length, or is found inside
             another word.
     """
-    word, written = "", prompts
-    if identifier_id is not None:
-        word = tokenizer.convert_ids_to_tokens(identifier_id)
-        if vectors > 1:
-            several = " ".join(identifier_tokens(word, vectors))
-            each = re.compile(re.escape(word), re.IGNORECASE)
-            written = [each.sub(lambda _: several, prompt) for prompt in prompts]
+    word = "" if identifier_id is None else tokenizer.convert_ids_to_tokens(identifier_id)
+    written = [_written(prompt, word, vectors) for prompt in prompts]
     encoded = tokenizer(
         written, padding="max_length", max_length=tokenizer.model_max_length, truncation=True
     )
@@ -157,6 +152,21 @@ def tokenize(
         noun_length=torch.full((len(prompts),), len(noun_ids)),
         vectors=vectors,
     )
+
+
+def _written(prompt: str, word: str, vectors: int) -> str:
+    """A prompt with the texts of all tokens of its word."""
+    if not word or vectors == 1:
+        return prompt
+    several = " ".join(identifier_tokens(word, vectors))
+    return re.sub(re.escape(word), lambda _: several, prompt, flags=re.IGNORECASE)
+
+
+def unread_end(tokenizer: Any, prompt: str, identifier_id: int | None, vectors: int = 1) -> str:
+    """What of a prompt lies behind the model's length, as the tokenizer spells it; mostly ""."""
+    word = "" if identifier_id is None else tokenizer.convert_ids_to_tokens(identifier_id)
+    ids = tokenizer.encode(_written(prompt, word, vectors), verbose=False)
+    return tokenizer.decode(ids[tokenizer.model_max_length - 1 : -1]).strip()
 
 
 def context_rows(tokens: Tokens) -> Tensor:
