@@ -15,6 +15,7 @@ from textreg.concept import Folder
 from textreg.config import Concept, Run
 from textreg.edits import Edits
 from textreg.errors import UserError
+from textreg.file_kinds import shown
 from textreg.instance_prompts import InstancePrompts
 from textreg.method.identifier import add_identifier, token_row
 from textreg.method.text_features import tokenize, unread_end
@@ -95,7 +96,9 @@ def _misread(tokenizer: Any, adapter: Adapter | None, prompts: list[str]) -> lis
     for prompt in prompts:
         if end := unread_end(tokenizer, prompt, new_id, count):
             most = tokenizer.model_max_length - 2
-            lines.append(f"this base reads {most} tokens of a prompt; it does not see {end!r}")
+            lines.append(
+                f"this base reads {most} tokens of a prompt; it does not see {shown(end)!r}"
+            )
         for name in sorted(set(re.findall(r"<[^<>\s]+>", prompt.lower())) - {word}):
             known = f"the one here is {word}" if word else "no concept is given"
             lines.append(f"{name} in {prompt!r} is no learned word ({known}): read as any text")

@@ -81,6 +81,10 @@ def _file_of(path: Path) -> Path:
             advice = "a finished run's folder or an adapter's file"
             if inside:
                 advice = f"one of its concepts, like {inside[0]}"
+            elif (path / "run.yaml").is_file():
+                raise UserError(
+                    f"{path}: this run is not finished; the command that began it goes on"
+                )
             raise UserError(f"{path}: holds no finished concept; give {advice}")
         path = file
     # A pipe or a device exists; what is wrong with it is said where it would be opened.
