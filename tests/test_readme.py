@@ -1,24 +1,74 @@
 """What is documented is executed."""
 
+import importlib.util
+import os
 import re
+import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import textreg
+from textreg.parser import parser
+
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
 def blocks(language: str) -> list[str]:
     """Fenced blocks of the README in one language."""
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_every_file_the_readme_links_to_exists() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def commands(text: str) -> list[list[str]]:
+    """Words of every line of code that runs textreg, with one process or under torchrun."""
+    lines = re.findall(r"^ {4}(?:torchrun .* -m )?textreg (.+)$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def anchors(page: Path) -> set[str]:
+    """What may stand behind # in a link to a page."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@each_page
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not re.match(r"https?:", link):
+            path, _, anchor = link.partition("#")
+            target = Path(os.path.normpath(page.parent / path)) if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@each_page
+def test_every_command_on_a_page_is_one(page: Path) -> None:
+    text = page.read_text()
+    for words in commands(text):
+        parser().parse_args(words)
+    for script in re.findall(r"\bpython ([\w/]+\.py)", text):
+        assert (ROOT / script).is_file(), script
+    for module in re.findall(r"\bpython -m (textreg[\w.]*)", text):
+        assert importlib.util.find_spec(module), module
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^ {4})make ([\w-]+)", text, re.MULTILINE)) <= targets
+
+
+def test_every_flag_and_command_in_the_readmes_text_is_one() -> None:
+    told = [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", README)]
+    inline = [code.removeprefix("textreg ") for code in told if code.startswith("textreg ")]
+    assert len(inline) + len(commands(README)) > 6
+    for line in inline:
+        parser().parse_args(shlex.split(line))
+    named = {flag for code in told for flag in re.findall(r"--[a-z-]+", code)}
+    assert named - set(parser()._known_flags()) == {"--nproc-per-node"}  # torchrun's
 
 
 def test_no_page_has_a_figure_left_to_fill_in() -> None:
@@ -36,13 +86,38 @@ def test_every_file_and_test_in_the_method_table_exists() -> None:
 
 
 def test_names_the_readme_imports_are_public() -> None:
-    import textreg
-
     for line in "\n".join(blocks("python")).splitlines():
         if line.startswith("from textreg import"):
             for name in line.removeprefix("from textreg import ").split(", "):
                 assert hasattr(textreg, name)
                 assert name in textreg.__all__
+
+
+def test_the_python_blocks_run_on_a_tiny_base(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Word for word, but for a base, a resolution and numbers of steps that they do not name."""
+    import diffusers
+
+    less = {"base": str(tiny_base), "images.resolution": 16, "card_pictures": 1}
+    less |= {"inversion.steps": 2, "tuning.steps": 2, "tuning.rank": 2}
+    build = textreg.build_run
+    monkeypatch.setattr(textreg, "build_run", lambda settings: build(settings | less))
+    monkeypatch.setattr(textreg, "sample", partial(textreg.sample, steps=1, resolution=16))
+    monkeypatch.chdir(tmp_path)
+    Path("custom_datasets").symlink_to(ROOT / "custom_datasets")
+    named: dict[str, Any] = {}
+    diffusers_lines, program = blocks("python")
+    exec(program, named)
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"{n}.png" for n in range(4)]
+    Path("runs/teapot").symlink_to("cat")
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(tiny_base, local_files_only=True)
+    exec(diffusers_lines, {"pipe": pipe})
+    assert pipe.get_active_adapters()
+    assert "<krk1>" in pipe.tokenizer.get_vocab()
+    cat = {"images": "custom_datasets/data/cat", "noun": "cat"}
+    again = named["build_run"]({"concepts": [cat], "out": "runs/again"})
+    assert len(list(textreg.steps(again))) == 4
 
 
 @pytest.mark.slow
