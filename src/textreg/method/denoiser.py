@@ -7,6 +7,7 @@ nothing else of the UNet changes, unless the call brings an edit of attention's 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,7 +65,7 @@ def _projected(linear: Any, name: str, given: Tensor, edit: Edited | None) -> Te
 
 
 class SelfAttention:
-    """Attention processor of attn1; takes no notice of the text."""
+    """What attn1 does; takes no notice of the text."""
 
     def __init__(self, name: str):
         self.name = name
@@ -88,7 +89,7 @@ class SelfAttention:
 
 
 class TextAttention:
-    """Attention processor of attn2; reads its layer's keys and values from the call."""
+    """What attn2 does; reads its layer's keys and values from the call."""
 
     def __init__(self, name: str, layer: int):
         self.name, self.layer = name, layer
@@ -114,10 +115,10 @@ class TextAttention:
 
 
 class Denoiser(nn.Module):
-    """f(x_t, t, {K, V}) over a diffusers UNet2DConditionModel, whose processors are replaced."""
+    """f(x_t, t, {K, V}) over a diffusers UNet2DConditionModel, whose attention is replaced."""
 
     def __init__(self, unet: Any, pixels: int = 8):
-        """Replace the processors.
+        """Replace every attention.
 
         Args:
             unet: diffusers' UNet2DConditionModel.
@@ -134,17 +135,16 @@ class Denoiser(nn.Module):
                 or module.rescale_output_factor != 1.0
             ):
                 raise ValueError(f"{name} of this denoiser normalises its queries; not supported")
-        processors: dict[str, SelfAttention | TextAttention] = {}
         layer = 0
         # Same order as TextProjections.names: the order of modules, which differs from that of
         # attn_processors (there the middle block comes before the up blocks).
-        for name, _ in unet.named_modules():
+        for name, module in unet.named_modules():
+            # In place of a processor: diffusers looks at a processor's signature at each call.
             if name.endswith("attn1"):
-                processors[f"{name}.processor"] = SelfAttention(name)
+                module.forward = partial(SelfAttention(name), module)
             elif name.endswith("attn2"):
-                processors[f"{name}.processor"] = TextAttention(name, layer)
+                module.forward = partial(TextAttention(name, layer), module)
                 layer += 1
-        unet.set_attn_processor(processors)
         self.unet = unet
 
     def forward(
@@ -167,7 +167,7 @@ class Denoiser(nn.Module):
         Returns:
             Prediction of the base's kind (noise or velocity), in the shape of x_t.
         """
-        dtype = self.unet.dtype
+        dtype = next(self.unet.parameters()).dtype  # unet.dtype looks through all of its modules
         given = [x.to(dtype) for x in keys_values]
         # The text itself is not read any more; any tensor of the right batch will do.
         return self.unet(
