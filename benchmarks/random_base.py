@@ -137,8 +137,8 @@ _TINY: dict[str, Any] = {
         "block_out_channels": (16, 32),
         "norm_num_groups": 8,
         "attention_head_dim": 4,
-        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
         "cross_attention_dim": 64,
     },
     "scheduler": {

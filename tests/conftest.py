@@ -28,14 +28,20 @@ def nothing_but_the_steps() -> Iterator[None]:
     """What surrounds a run's steps, and would take most of the time of a few, is kept short.
 
     Stage 2 is looked at with one draw, before and after; tests/test_front.py has all looks. A
-    model card's pictures take one denoising step.
+    model card's pictures take one denoising step; the drift line is of two prompts a pool.
     """
-    from textreg import front, front_watch, learning
+    from textreg import front, front_watch, learning, text_shift
+    from textreg.config import Concept
+    from textreg.prompts import drift_pools
+
+    def few(concept: Concept) -> dict[str, list[str]]:
+        return {name: pool[:2] for name, pool in drift_pools(concept).items()}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(front, "LOOKS", 1)
         patch.setattr(front_watch, "SAMPLES", 1)
         patch.setattr(learning, "sample", partial(learning.sample, steps=1))
+        patch.setattr(text_shift, "drift_pools", few)
         yield
 
 

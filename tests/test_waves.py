@@ -21,6 +21,7 @@ from tiny_run import copied_concepts, results, tiny_run, train_some
 NAMES = ("cat", "dog", "cow", "hen", "fox")
 MakeRun = Callable[..., Run]
 Concepts = tuple[Concept, ...]
+FEW: dict[str, Any] = {"inversion": Inversion(steps=1), "tuning": Tuning(steps=2, rank=2)}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def straight(
 ) -> dict[str, Any]:
     """What waves of two leave that were never stopped."""
     out = tmp_path_factory.mktemp("straight") / "run"
-    finish(tiny_run(tiny_base, out, concepts=concepts, batch_concepts=2), backbone)
+    finish(tiny_run(tiny_base, out, concepts=concepts, batch_concepts=2, **FEW), backbone)
     return results(out)
 
 
@@ -47,7 +48,7 @@ def make_run(tiny_base: Path, concepts: Concepts, tmp_path: Path) -> MakeRun:
         return tiny_run(
             tiny_base,
             tmp_path / name,
-            **({"concepts": concepts, "batch_concepts": batch} | changes),
+            **({"concepts": concepts, "batch_concepts": batch} | FEW | changes),
         )
 
     return make
@@ -69,35 +70,34 @@ def close(there: Path, here: Path) -> None:
 
 def test_a_concept_in_a_wave_is_as_alone(backbone64: Backbone, make_run: MakeRun) -> None:
     """In float64, where AdamW cannot enlarge the rounding to what float32 shows."""
-    few: dict[str, Any] = {"inversion": Inversion(steps=2), "tuning": Tuning(steps=2, rank=2)}
-    waves = make_run("waves", 2, dtype="fp64", **few)
+    waves = make_run("waves", 2, dtype="fp64")
     taken = finish(waves, backbone64)
-    assert taken == ["cat dog"] * 4 + ["cow hen"] * 4 + ["fox"] * 4
+    assert taken == ["cat dog"] * 3 + ["cow hen"] * 3 + ["fox"] * 3
     for concept in (waves.concepts[n] for n in (1, 2, 4)):
-        alone = make_run(f"alone-{concept.name}", 1, concepts=(concept,), dtype="fp64", **few)
+        alone = make_run(f"alone-{concept.name}", 1, concepts=(concept,), dtype="fp64")
         finish(alone, backbone64)
         close(alone.out, waves.out / concept.name)
     lines = [json.loads(x) for x in (waves.out / "metrics.jsonl").read_text().splitlines()]
     for name in NAMES:
         own = [line["global_step"] for line in lines if line["concept"] == name]
-        assert own == [1, 2, 3, 4]
+        assert own == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
-    "stop_after", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5, 6, 12, 14))]
+    "stop_after", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 3, 6, 8))]
 )
 def test_stopped_in_any_wave_it_goes_on_exactly(
     backbone: Backbone, make_run: MakeRun, straight: dict[str, Any], stop_after: int
 ) -> None:
     stopped = make_run("stopped", 2)
     train_some(stopped, backbone, stop_after)
-    assert len(finish(stopped, backbone)) == 18 - stop_after
+    assert len(finish(stopped, backbone)) == 9 - stop_after
     assert results(stopped.out) == straight
 
 
 def test_a_finished_wave_is_not_touched_again(backbone: Backbone, make_run: MakeRun) -> None:
     run = make_run("run", 2)
-    train_some(run, backbone, 7)
+    train_some(run, backbone, 4)
     first = [run.out / name for name in ("cat", "dog", "checkpoints/concepts-0001-0002")]
     before = {p: p.stat().st_mtime_ns for folder in first for p in folder.rglob("*")}
     assert len(before) >= 6
@@ -106,7 +106,7 @@ def test_a_finished_wave_is_not_touched_again(backbone: Backbone, make_run: Make
     assert {p: p.stat().st_mtime_ns for folder in first for p in folder.rglob("*")} == before
 
 
-@pytest.mark.parametrize("taken", [pytest.param(0, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("taken", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_larger_size_does_not_hold_once_the_run_has_begun(
     backbone: Backbone, make_run: MakeRun, capsys: pytest.CaptureFixture[str], taken: int
 ) -> None:
@@ -119,7 +119,7 @@ def test_a_larger_size_does_not_hold_once_the_run_has_begun(
     going.close()  # type: ignore[attr-defined]
     for file in (run.out / "checkpoints").glob("*/*"):
         file.unlink()
-    assert finish(more, backbone) == ["cat dog"] * 6 + ["cow hen"] * 6 + ["fox"] * 6
+    assert finish(more, backbone) == ["cat dog"] * 3 + ["cow hen"] * 3 + ["fox"] * 3
     assert results(run.out) == results(straight.out)
     said = capsys.readouterr().err
     assert "goes on with 2 concepts in a batch, as it began; --batch-concepts 3 holds for" in said
@@ -129,9 +129,9 @@ def test_a_smaller_size_holds_for_waves_that_have_not_begun(
     backbone: Backbone, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run("run", 3)
-    train_some(run, backbone, 3)
+    train_some(run, backbone, 2)
     taken = finish(make_run("run", 1), backbone)
-    assert taken == ["cat dog cow"] * 3 + ["hen"] * 6 + ["fox"] * 6
+    assert taken == ["cat dog cow"] + ["hen"] * 3 + ["fox"] * 3
     assert "--batch-concepts 1 holds for waves that have not begun" in capsys.readouterr().err
 
 
@@ -152,7 +152,7 @@ def test_auto_goes_on_with_what_the_run_began_with(
     run = make_run("run", "auto")
     train_some(run, backbone, 1)  # 300 / 100: three fit; two waves of three and two
     monkeypatch.setattr("textreg.wave_size.free_bytes", lambda _: 100)
-    assert finish(run, backbone) == ["cat dog cow"] * 5 + ["hen fox"] * 6
+    assert finish(run, backbone) == ["cat dog cow"] * 2 + ["hen fox"] * 3
 
 
 def test_what_a_later_wave_cannot_do_is_refused_before_the_first(
@@ -197,12 +197,13 @@ def poison(monkeypatch: pytest.MonkeyPatch, name: str, *steps: int) -> None:
     monkeypatch.setattr(Training, "_gradient_norms", norms)
 
 
-@pytest.mark.parametrize("last", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))])
+@pytest.mark.parametrize("last", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4))])
 def test_a_concept_in_quarantine_leaves_the_batch(
     backbone64: Backbone, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, last: int
 ) -> None:
     """In both stages and at their change: the denoiser sees fewer samples, the others the same."""
-    healthy = make_run("healthy", 5, dtype="fp64")
+    few = FEW | {"inversion": Inversion(steps=3), "dtype": "fp64"}
+    healthy = make_run("healthy", 5, **few)
     finish(healthy, backbone64)
     poison(monkeypatch, "dog", 1, last)
     sizes: list[int] = []
@@ -214,10 +215,10 @@ def test_a_concept_in_quarantine_leaves_the_batch(
         return plain(x_t, *rest)
 
     monkeypatch.setattr(backbone64.denoiser, "forward", watched)
-    run = make_run("run", 5, dtype="fp64")
+    run = make_run("run", 5, **few)
     with pytest.raises(QuarantineError):
         finish(run, backbone64)
-    assert sizes == [5] * last + [4] * (6 - last)
+    assert sizes == [5] * last + [4] * (5 - last)
     for name in set(NAMES) - {"dog"}:
         close(healthy.out / name, run.out / name)
 
@@ -225,7 +226,7 @@ def test_a_concept_in_quarantine_leaves_the_batch(
 def test_the_state_keeps_who_left(
     backbone: Backbone, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run("run", 5, tuning=Tuning(steps=3, rank=2))
+    run = make_run("run", 5, inversion=Inversion(steps=3))
     training = Training(run, backbone, check_pictures(run))
     poison(monkeypatch, "dog", 1, 2)
     for _ in range(2):

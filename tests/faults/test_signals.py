@@ -36,6 +36,7 @@ PHASES: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "export": (learning, "export", lambda *_: True),
     "report": (learning, "write_card", lambda *_: True),
 }
+FAST = ("stage 1", "switch", "saving", "report")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,10 @@ def strike(
     patch.setattr(owner, name, call)
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    "phase",
+    [p if p in FAST else pytest.param(p, marks=pytest.mark.slow) for p in PHASES],
+)
 def test_a_signal_in_any_phase(
     command: Callable[[Path], list[str]],
     straight: Path,
