@@ -104,6 +104,8 @@ def test_nothing_to_check_is_one_line_on_stderr(tmp_path, capsys, as_json):
     shelf = tmp_path / "shelf"
     for name in ("a", "b"):
         (shelf / name).mkdir(parents=True)
+    fill(tmp_path / "deep/data/cat")
+    (tmp_path / "deep/styles").mkdir()
     phone = tmp_path / "phone"
     phone.mkdir()
     (phone / "1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(60))
@@ -114,6 +116,7 @@ def test_nothing_to_check_is_one_line_on_stderr(tmp_path, capsys, as_json):
         file: "Not a directory",
         empty: "no pictures",
         shelf: "no pictures in it or in its 2 folders",
+        tmp_path / "deep": f"but in {tmp_path / 'deep/data'}; check that one",
         phone: "heif-convert",
     }
     for path, expected in cases.items():

@@ -30,6 +30,11 @@ def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
         ("train {cat} --identifier dog", "already a token"),
         ("train {cat} --identifier ", "'': it must be one word"),
         ("train {cat} --noun ", "no class noun"),
+        ("train {set}", "no pictures in this folder, but in 2 in it; give those, like {set}/cat"),
+        ("train {set} --noun cat", "no pictures in this folder, but in 2 in it"),
+        ("train {cat} --preset ", "--preset: is empty"),
+        ("train  --noun cat", "IMAGES: is empty"),
+        ("check ", "DIR: is empty"),
         ("demo --noun ", "no class noun"),
         ("train {cat} --rank 1000", "rank 1000 is too large"),
         ("train {cat} --rank 0", "--rank is 0"),
@@ -106,7 +111,10 @@ def test_bad_input_is_one_line_and_exit_2(
     files["token"] = "inversion: {initial_token: qqqq}"
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    places = {name: tmp_path / name for name in files}
+    places = {name: tmp_path / name for name in files} | {"set": tmp_path / "images"}
+    for name in ("cat", "dog"):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "images" / name).symlink_to(cat_pictures)
     given = words.format(cat=cat_pictures, **places).split(" ")
     if given[0] in ("train", "sample"):
         given += [] if "--base" in given else ["--base", str(tiny_base)]
@@ -114,7 +122,7 @@ def test_bad_input_is_one_line_and_exit_2(
     code, _, err = outcome(capsys, *given)
     last = err.strip().splitlines()[-1]
     assert code == 2
-    assert message in last
+    assert message.format(**places) in last
     assert "Traceback" not in err
     assert "training into" not in err
     assert not list(tmp_path.glob("out/*.safetensors"))

@@ -301,7 +301,9 @@ def test_a_folder_that_cannot_be_made_is_refused(backbone: Backbone, make_run: M
         next(trainings(run, backbone))
 
 
-def test_finished_means_the_model_card_is_there(backbone: Backbone, make_run: MakeRun) -> None:
+def test_finished_means_adapter_and_model_card_are_there(
+    backbone: Backbone, make_run: MakeRun
+) -> None:
     run = make_run("run")
     train(run, backbone)
     assert not RunFolder(run).finished
@@ -309,6 +311,15 @@ def test_finished_means_the_model_card_is_there(backbone: Backbone, make_run: Ma
         (run.out / name / "README.md").write_text("card")
     assert RunFolder(run).finished
     assert not RunFolder(make_run("run", seed=1)).finished
+    for name in ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors"):
+        file = run.out / "dog" / name
+        before = file.read_bytes()
+        file.unlink()
+        assert not RunFolder(run).finished
+        # The same run again takes no step and brings it back.
+        assert [records for _, records in trainings(run, backbone)] == []
+        assert file.read_bytes() == before
+        assert RunFolder(run).finished
 
 
 def test_environment_names_no_machine(backbone: Backbone, make_run: MakeRun) -> None:

@@ -32,7 +32,8 @@ from textreg.annotations import Annotation
 from textreg.captions import TRIGGER, caption_templates
 from textreg.concept import Folder, concept_noun, inspect_folder
 from textreg.config import Concept
-from textreg.file_kinds import PICTURE_SUFFIXES, printable
+from textreg.file_kinds import printable
+from textreg.folder_entries import concepts_below, has_pictures
 from textreg.kohya_folders import concept_folders
 
 
@@ -52,7 +53,7 @@ def check(path: Path, as_json: bool) -> int:
     except OSError as problem:
         error = f"{_shown(path)}: {problem.strerror}; give a folder of pictures, or of such folders"
     else:
-        if all(not folder.pictures and not _has_candidates(folder.path) for folder in folders):
+        if all(not folder.pictures and not has_pictures(folder.path) for folder in folders):
             error = _nothing_found(path, folders)
     if error:
         folders = []
@@ -68,7 +69,7 @@ def check(path: Path, as_json: bool) -> int:
 
 def _concept_folders(path: Path) -> list[Path]:
     """Returns `path` itself if it holds pictures, else its visible sub-folders, else itself."""
-    if _has_candidates(path) or path in concept_folders(path):
+    if has_pictures(path) or path in concept_folders(path):
         return [path]
     below = sorted(
         entry
@@ -78,21 +79,13 @@ def _concept_folders(path: Path) -> list[Path]:
     return below or [path]
 
 
-def _has_candidates(path: Path) -> bool:
-    try:
-        return any(
-            entry.suffix.lower() in PICTURE_SUFFIXES
-            and not entry.name.startswith(".")
-            and not entry.is_dir()
-            for entry in path.iterdir()
-        )
-    except OSError:
-        return False
-
-
 def _nothing_found(path: Path, folders: list[Folder]) -> str:
     if len(folders) == 1:
         return f"{_shown(path)}: {folders[0].errors[0].partition(': ')[2]}"
+    for folder in folders:
+        if concepts_below(folder.path):
+            deeper = _shown(folder.path)
+            return f"{_shown(path)}: no folders of pictures in it, but in {deeper}; check that one"
     return (
         f"{_shown(path)}: no pictures in it or in its {len(folders)} folders; "
         "a concept is a folder with 4 to 6 JPEG, PNG or WebP files"

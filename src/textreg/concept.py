@@ -21,7 +21,7 @@ from textreg.concept_names import concept_noun
 from textreg.config import Images
 from textreg.errors import UserError
 from textreg.file_kinds import printable
-from textreg.folder_entries import folder_entries
+from textreg.folder_entries import concepts_below, folder_entries
 from textreg.pictures import Picture, PictureError, read_checked, read_picture
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Picture",
     "PictureError",
     "concept_noun",
+    "folder_of_concepts",
     "inspect_folder",
     "read_picture",
 ]
@@ -139,7 +140,7 @@ def inspect_folder(
         if original != name:
             warnings.append(f"{name}: the same picture as {original}; remove one of them")
     if not found and not errors:
-        errors.append(f"{own_name}: {_why_empty(skipped)}")
+        errors.append(f"{own_name}: {_why_empty(path, skipped)}")
     elif len(found) < ENOUGH_PICTURES:
         count = "1 usable picture" if len(found) == 1 else f"{len(found)} usable pictures"
         warnings.append(f"{own_name}: {count}; {ENOUGH_PICTURES} to 6 teach a concept better")
@@ -172,7 +173,17 @@ def _doubts(image: Image.Image, resolution: int) -> list[str]:
     return doubts
 
 
-def _why_empty(skipped: list[tuple[str, str]]) -> str:
+def folder_of_concepts(path: Path) -> str | None:
+    """What is wrong with a folder whose sub-folders have the pictures, in words; none: nothing."""
+    if not (below := concepts_below(path)):
+        return None
+    one = printable(str(below[0]))
+    return f"no pictures in this folder, but in {len(below)} in it; give those, like {one}"
+
+
+def _why_empty(path: Path, skipped: list[tuple[str, str]]) -> str:
+    if why := folder_of_concepts(path):
+        return why
     foreign = [(name, reason) for name, reason in skipped if ";" in reason]
     if not foreign:
         return "no pictures in this folder; put 4 to 6 JPEG, PNG or WebP files there"

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 def some_text(text: str) -> str:
     """A text that is not empty, as what a variable that is not set leaves."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("is empty; leave it out, or say which")
+        raise argparse.ArgumentTypeError("is empty, as a variable that is not set")
     return text
 
 

@@ -27,6 +27,26 @@ class Entry:
     """Why it is no picture of the concept; "" if it belongs to one; None: it is a picture."""
 
 
+def has_pictures(folder: Path) -> bool:
+    """Whether something visible in a folder is named like a picture; not if it cannot be listed."""
+    try:
+        return any(
+            entry.suffix.lower() in PICTURE_SUFFIXES
+            and not entry.name.startswith(".")
+            and not entry.is_dir()
+            for entry in folder.iterdir()
+        )
+    except OSError:
+        return False
+
+
+def concepts_below(folder: Path) -> list[Path]:
+    """The visible folders with pictures in a folder that has none itself, by name."""
+    if has_pictures(folder) or not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and has_pictures(p))
+
+
 def folder_entries(folder: Path, settings: Images, metadata: Mapping[str, str]) -> list[Entry]:
     """Every entry by name: in the folder, in kohya's sub-folders, and where metadata points.
 

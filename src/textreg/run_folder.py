@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from textreg.adapter.diffusers_files import EMBEDDING_FILE, GATED_LORA_FILE, LORA_FILE
 from textreg.checkpoint import publish, refusal
 from textreg.config import Run, plain, without_later
 from textreg.environment import environment
@@ -45,10 +46,8 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether every concept's adapter and model card are there; the card comes last."""
-        return (
-            all((self.concept_folder(c.name) / "README.md").is_file() for c in self.run.concepts)
-            and self.same_run()
-        )
+        folders = [self.concept_folder(c.name) for c in self.run.concepts]
+        return all(_complete(folder) for folder in folders) and self.same_run()
 
     @property
     def begun(self) -> bool:
@@ -232,6 +231,12 @@ class RunFolder:
         if not damaged:
             return None
         return f"{self.metrics}: line {damaged[0]} is damaged ({len(damaged)} in all); left out"
+
+
+def _complete(folder: Path) -> bool:
+    """Nothing of a finished concept has been moved away since."""
+    lora = (folder / LORA_FILE).is_file() or (folder / GATED_LORA_FILE).is_file()
+    return lora and all((folder / name).is_file() for name in (EMBEDDING_FILE, "README.md"))
 
 
 def place_of(line: bytes) -> tuple[int, str] | None:

@@ -111,6 +111,6 @@ def _word(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], told
         if file.is_file():
             return read_embedding(file)
     raise UserError(
-        f"{path}: holds no word vector, and {shown(beside[-1].name)} is not beside it; name its "
-        "file with --embedding"
+        f"{path}: holds no word vector, and {shown(beside[-1].name)} is not beside it; put "
+        "it there, or give it to textreg import as --embedding"
     )

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from textreg.concept import concept_noun
+from textreg.concept import concept_noun, folder_of_concepts
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.interrupt import STOPPED, stop_flag
@@ -77,7 +77,8 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         # An empty word, as from a variable that is not set, is not "none given".
         noun = own if arguments.noun is None else arguments.noun.strip()
         if not noun:
-            raise UserError(f"{images}: no class noun; say what it shows with --noun, like cat")
+            why = "no class noun; say what it shows with --noun, like cat"
+            raise UserError(f"{images}: {folder_of_concepts(images) or why}")
         concept: dict[str, Any] = {"images": images, "noun": noun}
         if several or named or kohya:
             word = kohya.identifier if kohya else f"<krk{number}>"
