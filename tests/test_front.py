@@ -12,7 +12,7 @@ from textreg import front, front_watch
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
 from textreg.commands.sample import run_base
-from textreg.config import Inversion, Optimizer, Run, Tuning
+from textreg.config import Images, Inversion, Optimizer, Run, Tuning
 from textreg.errors import UserError
 from textreg.evaluate.subjects import subjects_of
 from textreg.front import Look, best_line, best_of, best_step, look_steps, still_open, whole
@@ -83,19 +83,39 @@ def test_the_loss_is_of_the_same_draws_whatever_the_pieces(
     backbone: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path
 ) -> None:
     found: list[list[float]] = []
-    for size in (1, 3, 4):
+    for size, cut, pieces in ((1, True, [1] * 4), (3, True, [3, 1]), (3, False, [4])):
         optimizer = Optimizer(batch_size=size)
-        run = tiny_run(tiny_base, tmp_path / str(size), cat_pictures, optimizer=optimizer)
+        run = tiny_run(tiny_base, tmp_path / f"{size}{cut}", cat_pictures, optimizer=optimizer)
         training = new_training(run, backbone)
         draws = front_watch.FixedDraws()
+        if cut:
+            draws.measure(training)
+            training.memory.parts = 2
         found.append(draws.measure(training))
         assert draws.measure(training) == found[-1]
         assert all(p.grad is None for p in training.stage.parameters().values())
         quarter = len(backbone.alphas_cumprod) // 4
+        assert [batch.t.shape[1] for batch in draws._batches] == pieces
         timesteps = torch.cat([batch.t[0] for batch in draws._batches])
         assert (timesteps // quarter).tolist() == [0, 1, 2, 3]
     assert found[1] == pytest.approx(found[0], rel=1e-5)
     assert found[2] == pytest.approx(found[0], rel=1e-5)
+
+
+def test_a_pass_holds_all_draws_of_one_concept_but_no_more_of_several(
+    backbone: Backbone, tiny_base: Path, cat_pictures: Path, dog_pictures: Path, tmp_path: Path
+) -> None:
+    folders = (cat_pictures, dog_pictures)
+    for concepts, changed, pieces in (
+        (1, {}, [4]),
+        (2, {}, [2, 2]),
+        (2, {"optimizer": Optimizer(batch_size=3)}, [3, 1]),
+        (1, {"images": Images(resolution=16, buckets=True)}, [1] * 4),
+    ):
+        run = tiny_run(tiny_base, tmp_path, *folders[:concepts], **changed)
+        draws = front_watch.FixedDraws()
+        draws.measure(new_training(run, backbone))
+        assert [batch.t.shape[1] for batch in draws._batches] == pieces
 
 
 def new_training(run: Run, backbone: Backbone) -> Training:

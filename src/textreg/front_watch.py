@@ -40,14 +40,15 @@ class FixedDraws:
     """The denoising loss of the same draws at every look; drawn anew when the batch changes."""
 
     def __init__(self) -> None:
-        self._stage: Stage | None = None
+        self._drawn: tuple[Stage, int] | None = None
         self._batches: list[Batch] = []
 
     @torch.no_grad()
     def measure(self, training: Training) -> list[float]:
         """The loss of each concept of the batch, without a gradient."""
-        if self._stage is not training.stage:
-            self._stage, self._batches = training.stage, _batches(training)
+        wanted = training.stage, _draws_a_pass(training)
+        if self._drawn != wanted:
+            self._drawn, self._batches = wanted, _batches(training, wanted[1])
         projections = training.saved_edits().put_in(training.backbone.projections)
         found = [
             losses([batch], projections, training.backbone)[0] * batch.t.shape[1]
@@ -56,9 +57,9 @@ class FixedDraws:
         return (torch.stack(found).sum(0) / SAMPLES).tolist()
 
 
-def _batches(training: Training) -> list[Batch]:
-    """The draws, in pieces no larger than those that training holds."""
-    size, timesteps = training.run.optimizer.batch_size, len(training.backbone.alphas_cumprod)
+def _batches(training: Training, size: int) -> list[Batch]:
+    """The draws, so many of each concept in a piece."""
+    timesteps = len(training.backbone.alphas_cumprod)
     found: list[Batch] = []
     for first in range(0, SAMPLES, size):
         draws = [
@@ -71,6 +72,19 @@ def _batches(training: Training) -> list[Batch]:
         features, gate = training.stage.features(draws), training.stage.gate(draws)
         found.append(noisy_batch(training.latents, draws, features, training.backbone, gate=gate))
     return found
+
+
+def _draws_a_pass(training: Training) -> int:
+    """How many draws of each concept go through the denoiser at once.
+
+    As many as a step's samples; or more, until a pass has all draws of one concept: without a
+    gradient they take less memory than a single sample of a step. But no more than a step's where
+    memory has cut it already, or where the first draw decides the others' shape.
+    """
+    size, settings = training.run.optimizer.batch_size, training.run.images
+    if settings.buckets or training.memory.cut:
+        return size
+    return max(size, SAMPLES // len(training.active))
 
 
 def _spread(key: tuple[int | str, ...], sample: int, timesteps: int) -> Draws:

@@ -29,6 +29,11 @@ class MemoryLimit:
         self.parts = 1
         """Pieces that a micro-batch is computed in."""
 
+    @property
+    def cut(self) -> bool:
+        """Whether a step did not fit as it was."""
+        return self.parts > 1 or self._unet.is_gradient_checkpointing
+
     def fit(self, gradients: Callable[[int], T]) -> T:
         """The gradients of a step, computed in as few parts as fit.
 
