@@ -44,9 +44,6 @@ def drawn(
     pools: Sequence[torch.Tensor], draws: Sequence[Sequence[Draws]], purpose: str
 ) -> torch.Tensor:
     """A random row of concept n's pool for each of its samples, [concepts, samples, ...]."""
-    return torch.stack(
-        [
-            torch.stack([pool[d.index(purpose, len(pool))] for d in samples])
-            for pool, samples in zip(pools, draws, strict=True)
-        ]
-    )
+    pairs = zip(pools, draws, strict=True)
+    rows = [pool[d.index(purpose, len(pool))] for pool, samples in pairs for d in samples]
+    return torch.stack(rows).unflatten(0, (len(draws), -1))

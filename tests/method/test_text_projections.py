@@ -48,24 +48,12 @@ def test_every_key_and_value_is_the_formula(projections: TextProjections) -> Non
                 torch.testing.assert_close(given[m][n * 3 + s], key)
 
 
-def test_by_width_the_same_edits_stand_together_and_keys_can_be_alone() -> None:
-    edit = random_edit()
-    features = torch.randn(2, 3, 4, FEATURES, dtype=torch.float64)
-    each, together = edit(features), edit.by_width(features)
-    assert [e.shape for e in together] == [(2, 3, 3, 4, 3), (2, 2, 3, 4, 5)]
-    for group, places in zip(together, ((0, 1, 4), (2, 3)), strict=True):
-        for place, m in enumerate(places):
-            assert torch.equal(group[:, place], each[m])
-    for group, places in zip(edit.by_width(features, keys_only=True), ((0, 4), (2,)), strict=True):
-        assert group.shape[1] == len(places)
-        for place, m in enumerate(places):
-            torch.testing.assert_close(group[:, place], each[m])
-
-
 def test_places_count_every_projection_once(projections: TextProjections) -> None:
     edit = projections.edit
     assert edit is not None
     assert edit.places == [(3, 0), (3, 1), (5, 0), (5, 1), (3, 2)]
+    assert edit.by_width.tolist() == [0, 1, 3, 4, 2]
+    assert "by_width" not in edit.state_dict()
     assert {name: tuple(p.shape) for name, p in edit.named_parameters()} == {
         "down": (2, 5, 2, 7),
         "up.3": (2, 3, 3, 2),

@@ -1,5 +1,7 @@
 """The two terms against loops that form dW; gradients; the squared form; hard mode (METHOD 4-5)."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from textreg.method.text_regularizer import (
     class_prior_loss,
     edit_energy,
     edit_prior_loss,
+    free_basis,
     gram,
     pinned_basis,
     project_out,
@@ -77,6 +80,33 @@ def test_concepts_do_not_mix() -> None:
     torch.testing.assert_close(after, before * torch.tensor([1, 5], dtype=DOUBLE))
 
 
+@pytest.mark.parametrize("left", [1.0, 1e-2, 1e-4])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e4])
+def test_in_float32_a_norm_that_cancels_is_as_good_as_the_plain_one(
+    left: float, size: float
+) -> None:
+    """B A c is small where neither B nor A c is, as B has learned to leave a text alone."""
+    _, edit = with_edit(1)
+    features = random_tensor(1, 1, 1, D, seed=2)
+    with torch.no_grad():
+        for m, (width, place) in enumerate(edit.places):
+            low = edit.down[0, m] @ features[0, 0, 0]
+            along = torch.outer(low, low) / low.square().sum()
+            up = edit.up[str(width)][0, place]
+            up.copy_(size * (up - (1 - left) * up @ along))
+    found: list[list[Tensor]] = []
+    for dtype in (torch.float32, DOUBLE):
+        # float64 computes with the numbers that float32 holds.
+        given = copy.deepcopy(edit).float().to(dtype)
+        projections = TextProjections(["k"] * len(WIDTHS), WIDTHS, features[0, 0]).with_edit(given)
+        value = class_prior_loss(projections, features.float().to(dtype))
+        value.sum().backward()
+        found.append([value.detach(), *(p.grad for p in given.parameters() if p.grad is not None)])
+    for single, double in zip(*found, strict=True):
+        off = (single - double).norm() / double.norm()
+        assert off < 1e-6 / left
+
+
 @pytest.mark.parametrize("term", [class_prior_loss, edit_prior_loss])
 def test_gradient_at_the_zero_edit_is_zero_not_nan(term: object) -> None:
     projections, edit = with_edit(zero=True)
@@ -87,6 +117,19 @@ def test_gradient_at_the_zero_edit_is_zero_not_nan(term: object) -> None:
     for name, parameter in edit.named_parameters():
         assert parameter.grad is not None, name
         assert torch.equal(parameter.grad, torch.zeros_like(parameter)), name
+
+
+def test_only_a_norm_that_is_zero_has_no_gradient() -> None:
+    projections, edit = with_edit()
+    (width, place), features = edit.places[2], random_tensor(2, 1, 4, D)
+    with torch.no_grad():
+        edit.up[str(width)][0, place] = 0
+        edit.down[1, 0] = 0
+    class_prior_loss(projections, features).sum().backward()
+    assert edit.down.grad is not None
+    moved = edit.down.grad.abs().amax((-2, -1)) > 0
+    assert (~moved).nonzero().tolist() == [[0, 2], [1, 0]]
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in edit.parameters())
 
 
 @pytest.mark.parametrize("keys_only", [False, True])
@@ -196,3 +239,17 @@ def test_projecting_out_holds_the_pinned_rows_and_nothing_else() -> None:
     torch.testing.assert_close(once[0], once[0] @ (torch.eye(D, dtype=DOUBLE) - basis @ basis.T))
     project_out(edit, 0, basis)
     torch.testing.assert_close(edit.down.detach(), once, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("rows", [0, 2, 5, D])
+def test_projecting_on_what_is_free_is_the_same(rows: int) -> None:
+    _, edit = with_edit()
+    basis = pinned_basis(random_tensor(rows, D)) if rows else random_tensor(D, 0)
+    free = free_basis(basis)
+    assert free.shape == (D, D - rows)
+    whole = torch.cat([basis, free], dim=1)
+    torch.testing.assert_close(whole.T @ whole, torch.eye(D, dtype=DOUBLE))
+    other = copy.deepcopy(edit)
+    project_out(edit, 0, basis, free)
+    project_out(other, 0, basis)
+    torch.testing.assert_close(edit.down, other.down)

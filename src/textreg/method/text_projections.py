@@ -40,6 +40,10 @@ class LowRankEdit(nn.Module):
             width: [m for m, w in enumerate(widths) if w == width] for width in sorted(set(widths))
         }
         self.places = [(width, self._members[width].index(m)) for m, width in enumerate(widths)]
+        # Where projection m stands when those of each width follow those of the last.
+        self.by_width: Tensor
+        in_order = torch.tensor([m for members in self._members.values() for m in members])
+        self.register_buffer("by_width", in_order.argsort(), persistent=False)
         self.up = nn.ParameterDict(
             {
                 str(width): nn.Parameter(torch.zeros(concepts, len(members), width, rank))
@@ -65,33 +69,14 @@ class LowRankEdit(nn.Module):
         Returns:
             M tensors [N, S, T, o_m].
         """
+        low = self.scale * torch.einsum("nstd,nmrd->nmstr", features.to(self.down.dtype), self.down)
         # Taken apart at once: the gradient of one slice is as large as all.
-        each = {
-            width: edits.unbind(1)
-            for width, edits in zip(self._members, self.by_width(features), strict=True)
-        }
-        return [each[width][place] for width, place in self.places]
-
-    def by_width(self, features: Tensor, *, keys_only: bool = False) -> list[Tensor]:
-        """Compute dW c, the projections of each width together; keys and values alternate in each.
-
-        Args:
-            features: c, [N, S, T, d].
-            keys_only: leave the values out.
-
-        Returns:
-            Of each width o, [N, projections of that width, S, T, o].
-        """
-        step = 2 if keys_only else 1
-        down = self.down[:, ::step]
-        low = self.scale * torch.einsum("nstd,nmrd->nmstr", features.to(down.dtype), down)
         lows = low.unbind(1)
-        edits: list[Tensor] = []
+        each: dict[int, tuple[Tensor, ...]] = {}
         for width, members in self._members.items():
-            own = torch.stack([lows[m // step] for m in members[::step]], dim=1)
-            up = self.up[str(width)][:, ::step]
-            edits.append(torch.einsum("nmstr,nmor->nmsto", own, up))
-        return edits
+            own = torch.stack([lows[m] for m in members], dim=1)
+            each[width] = torch.einsum("nmstr,nmor->nmsto", own, self.up[str(width)]).unbind(1)
+        return [each[width][place] for width, place in self.places]
 
     def factors(self, concept: int) -> list[tuple[Tensor, Tensor]]:
         """(A [r, d], B [o, r]) of every projection, the scale multiplied into B; detached."""

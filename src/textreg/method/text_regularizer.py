@@ -8,17 +8,35 @@ L_epp = mean over the keys m only of R_m(edit prompt)
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+from textreg.method.shift_norms import weighted_norms
 from textreg.method.text_projections import LowRankEdit, TextProjections
 
+_KEYS, _ALL = 2, 1
+"""Every so-many-th projection: keys and values alternate."""
 
-def _mean_norm(edit: LowRankEdit, features: Tensor, *, keys_only: bool = False) -> Tensor:
-    """R_m, mean over prompts and projections, [N]; the gradient at dW = 0 is 0, not NaN."""
-    edits = edit.by_width(features, keys_only=keys_only)
-    norms = [torch.linalg.vector_norm(e, dim=(-2, -1)) for e in edits]
-    return torch.cat(norms, dim=1).mean((1, 2))
+
+@lru_cache(maxsize=16)
+def _weights(
+    projections: int, samples: int, every: tuple[int, ...], scale: float, device: torch.device
+) -> Tensor:
+    """Of K means, each over prompts of its own and over every so-many-th projection, [M S, K]."""
+    weights = torch.zeros(projections, len(every), samples, len(every), dtype=torch.float64)
+    for k, step in enumerate(every):
+        own = weights[::step, k, :, k]
+        own.fill_(scale / own.numel())
+    return weights.flatten(0, 2).to(device)
+
+
+def _means(projections: TextProjections, features: Tensor, *every: int) -> tuple[Tensor, ...]:
+    """R_m, a mean over each share of the prompts, [N]; the gradient at dW = 0 is 0, not NaN."""
+    edit, samples = _edit_of(projections), features.shape[1] // len(every)
+    weights = _weights(len(edit.places), samples, every, edit.scale, features.device)
+    return weighted_norms(edit, features, weights).unbind(1)
 
 
 def _edit_of(projections: TextProjections) -> LowRankEdit:
@@ -39,7 +57,7 @@ def class_prior_loss(projections: TextProjections, class_features: Tensor) -> Te
 
     Source: METHOD 4, equation of L_cpp.
     """
-    return _mean_norm(_edit_of(projections), class_features)
+    return _means(projections, class_features, _ALL)[0]
 
 
 def edit_prior_loss(projections: TextProjections, edit_features: Tensor) -> Tensor:
@@ -56,7 +74,25 @@ def edit_prior_loss(projections: TextProjections, edit_features: Tensor) -> Tens
 
     Source: METHOD 4, equation of L_epp.
     """
-    return _mean_norm(_edit_of(projections), edit_features, keys_only=True)
+    return _means(projections, edit_features, _KEYS)[0]
+
+
+def prior_losses(
+    projections: TextProjections, class_features: Tensor, edit_features: Tensor
+) -> tuple[Tensor, Tensor]:
+    """L_cpp and L_epp at once, which costs little more than one of them.
+
+    Args:
+        projections: as of both.
+        class_features: as of `class_prior_loss`.
+        edit_features: as of `edit_prior_loss`, in the shape of the others.
+
+    Returns:
+        Two of [N].
+    """
+    both = torch.cat([class_features, edit_features], dim=1)
+    of_class, of_edit = _means(projections, both, _ALL, _KEYS)
+    return of_class, of_edit
 
 
 def context_loss(projections: TextProjections, edit_features: Tensor, context: Tensor) -> Tensor:
@@ -74,7 +110,7 @@ def context_loss(projections: TextProjections, edit_features: Tensor, context: T
 
     Source: METHOD 9, textreg context.
     """
-    return _mean_norm(_edit_of(projections), edit_features * context[..., None])
+    return _means(projections, edit_features * context[..., None], _ALL)[0]
 
 
 def weight_energy(edit: LowRankEdit) -> Tensor:
@@ -161,8 +197,27 @@ def pinned_basis(features: Tensor) -> Tensor:
     return basis[sizes > tolerance].mT.contiguous()
 
 
+def free_basis(pinned: Tensor) -> Tensor:
+    """V: orthonormal basis of all that some orthonormal directions [d, rank] leave.
+
+    Returns:
+        [d, d - rank].
+    """
+    return torch.linalg.qr(pinned, mode="complete")[0][:, pinned.shape[1] :].contiguous()
+
+
 @torch.no_grad()
-def project_out(edit: LowRankEdit, concept: int, basis: Tensor) -> None:
-    """A <- A (I - U U'), in place and in float64: then dW c = 0 for every row c in U's span."""
+def project_out(edit: LowRankEdit, concept: int, basis: Tensor, free: Tensor | None = None) -> None:
+    """A <- A (I - U U'), in place and in float64: then dW c = 0 for every row c in U's span.
+
+    Args:
+        edit: whose A changes.
+        concept: its place in the edit.
+        basis: U, [d, rank] float64.
+        free: V of `free_basis`; A V V' is the same, and is computed where V is the smaller.
+    """
     down = edit.down[concept].double()
-    edit.down[concept].copy_(down - (down @ basis) @ basis.mT)
+    if free is not None and free.shape[1] < basis.shape[1]:
+        edit.down[concept].copy_((down @ free) @ free.mT)
+    else:
+        edit.down[concept].copy_(down - (down @ basis) @ basis.mT)

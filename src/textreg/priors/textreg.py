@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,8 +14,10 @@ from textreg.method.text_projections import TextProjections
 from textreg.method.text_regularizer import (
     class_prior_loss,
     edit_prior_loss,
+    free_basis,
     gram,
     pinned_basis,
+    prior_losses,
     project_out,
     squared_prior_loss,
 )
@@ -34,6 +36,10 @@ class TextReg(Prior):
         self._settings = run.textreg
         self._mask_ratio = run.mask.ratio if run.mask.in_tuning else 0.0
         self._rank = run.tuning.rank
+        weights = {"edit_prior": run.textreg.edit_weight}
+        if not run.textreg.hard:
+            weights["class_prior"] = run.textreg.class_weight
+        self._weights = {name: weight for name, weight in weights.items() if weight}
 
     def check(self, texts: Sequence[ConceptTexts]) -> None:
         """Encode the class pools, and in hard mode find the directions to pin.
@@ -52,6 +58,7 @@ class TextReg(Prior):
                     f"directions; the {free} left are fewer than --rank {self._rank}: hold "
                     "fewer class prompts (textreg.class_templates: one) or lower --rank"
                 )
+        self._free = [free_basis(basis) for basis in self._pinned]
 
     def setup(
         self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
@@ -79,30 +86,37 @@ class TextReg(Prior):
 
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
         """The class-prior and the edit-prior term; with weight 0 (or hard, for the class) none."""
-        terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
-            "edit_prior": (self._settings.edit_weight, lambda: self._edit_term(draws))
-        }
-        if not self._settings.hard:
-            terms["class_prior"] = (self._settings.class_weight, lambda: self._class_term(draws))
+        values = self._squares() if self._settings.form == "squared" else self._norms(draws)
         return {
-            name: Penalty(weight=weight, value=term())
-            for name, (weight, term) in terms.items()
-            if weight
+            name: Penalty(weight=self._weights[name], value=value) for name, value in values.items()
         }
 
-    def _class_term(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
-        if self._settings.form == "squared":
-            return squared_prior_loss(self._projections, self._class_gram, keys_only=False)
-        return class_prior_loss(self._projections, drawn(self._class, draws, "class prompt"))
+    def _squares(self) -> dict[str, Tensor]:
+        return {
+            name: squared_prior_loss(
+                self._projections,
+                self._edit_gram if name == "edit_prior" else self._class_gram,
+                keys_only=name == "edit_prior",
+            )
+            for name in self._weights
+        }
 
-    def _edit_term(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
-        if self._settings.form == "squared":
-            return squared_prior_loss(self._projections, self._edit_gram, keys_only=True)
-        chosen = [
-            torch.stack([self._edit_sample(pool, draw) for draw in samples])
-            for pool, samples in zip(self._edit, draws, strict=True)
-        ]
-        return edit_prior_loss(self._projections, torch.stack(chosen))
+    def _norms(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Tensor]:
+        if not self._weights:
+            return {}
+        if "class_prior" not in self._weights:
+            return {"edit_prior": edit_prior_loss(self._projections, self._edit_prompts(draws))}
+        of_class = drawn(self._class, draws, "class prompt")
+        if "edit_prior" not in self._weights:
+            return {"class_prior": class_prior_loss(self._projections, of_class)}
+        held, kept = prior_losses(self._projections, of_class, self._edit_prompts(draws))
+        return {"edit_prior": kept, "class_prior": held}
+
+    def _edit_prompts(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
+        """A random edit prompt, masked or not, for each sample, [N, S, T, d]."""
+        pairs = zip(self._edit, draws, strict=True)
+        chosen = [self._edit_sample(pool, draw) for pool, samples in pairs for draw in samples]
+        return torch.stack(chosen).unflatten(0, (len(draws), -1))
 
     def _edit_sample(self, pool: Tensor, draw: Draws) -> Tensor:
         masked = draw.uniform("edit mask") < self._mask_ratio
@@ -112,5 +126,5 @@ class TextReg(Prior):
         """Hard mode: A <- A (I - U U')."""
         edit = self._projections.edit
         if edit is not None:
-            for concept, basis in enumerate(self._pinned):
-                project_out(edit, concept, basis)
+            for concept, bases in enumerate(zip(self._pinned, self._free, strict=True)):
+                project_out(edit, concept, *bases)
