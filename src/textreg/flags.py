@@ -9,6 +9,9 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
+_CLOSE = 0.585
+"""difflib's ratio from which a flag is taken for another: --steps is close to --tuning-steps."""
+
 
 def some_text(text: str) -> str:
     """A text that is not empty, as what a variable that is not set leaves."""
@@ -61,19 +64,32 @@ def guidance_scale(text: str) -> float:
     return value
 
 
+def _bare(flag: str) -> str:
+    """What is compared of a flag: its words."""
+    return flag.lstrip("-").replace("_", "-")
+
+
 class NearestParser(argparse.ArgumentParser):
     """Says what is wrong in one line, with the nearest known flag, and exits with 2."""
 
     def __init__(self, **options: Any):
         super().__init__(**options, allow_abbrev=False)
 
+    def parse_known_args(self, *given: Any, **named: Any) -> Any:
+        """As argparse's, but a verb answers for its flags itself: it knows which ones it has."""
+        found, unknown = super().parse_known_args(*given, **named)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         """One line and exit code 2."""
         if found := re.search(r"unrecognized arguments: (-\S+)", message):
             word = found[1].split("=")[0]
-            close = difflib.get_close_matches(word, self._known_flags(), n=1, cutoff=0.5)
+            known = {_bare(flag): flag for flag in reversed(self._known_flags())}
+            close = difflib.get_close_matches(_bare(word), known, n=1, cutoff=_CLOSE)
             message = f"unknown flag {word}"
-            message += f"; did you mean {close[0]}?" if close else f"; see {self.prog} --help"
+            message += f"; did you mean {known[close[0]]}?" if close else f"; see {self.prog} -h"
         self.exit(2, f"{self.prog}: {message}\n")
 
     def _known_flags(self) -> list[str]:

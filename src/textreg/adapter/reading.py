@@ -52,7 +52,8 @@ def read(path: Path, told: Told) -> tuple[Adapter, str]:
     tensors, metadata = read_tensors(path)
     if len(tensors) < 2:
         raise UserError(
-            f"{path}: holds {len(tensors)} tensor; is it a LoRA? A word's file goes to --embedding"
+            f"{path}: holds {len(tensors)} tensor; is it a LoRA? A word's file goes to --embedding "
+            "of textreg import"
         )
     if any(key.startswith(("unet:", "text_encoder:")) for key in tensors):
         factors, form = legacy_file.read_factors(path, tensors, metadata), "legacy"
