@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -35,6 +35,9 @@ class ConceptTexts:
     instance: InstancePrompts
     vectors: int = 1
     """Word vectors of the identifier."""
+    _tokenised: dict[tuple[str, ...], Tokens] = field(
+        default_factory=dict[tuple[str, ...], Tokens], init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(
@@ -97,21 +100,20 @@ class ConceptTexts:
         return [template.replace("{}", self.words) for template in templates]
 
     def tokens(self, prompts: Sequence[str]) -> Tokens:
-        """Tokenise prompts.
+        """Tokenise prompts, the same ones once.
 
         Raises:
             UserError: a prompt is so long that its identifier is cut off.
         """
-        try:
-            return tokenize(
-                self.tokenizer,
-                list(prompts),
-                self.identifier_id,
-                self.concept.noun,
-                self.vectors,
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        pool = tuple(prompts)
+        if pool not in self._tokenised:
+            noun, count = self.concept.noun, self.vectors
+            try:
+                found = tokenize(self.tokenizer, list(pool), self.identifier_id, noun, count)
+            except ValueError as error:
+                raise UserError(str(error)) from None
+            self._tokenised[pool] = found
+        return self._tokenised[pool]
 
     def gate(self, prompts: Sequence[str], edited: EditedTokens) -> Tensor | None:
         """The tokens of finished prompts that the edit acts on, [prompts, tokens]; none: all."""

@@ -27,5 +27,5 @@ def adapter_of(training: Training, n: int, edits: Edits) -> Adapter:
         alpha=float(run.tuning.rank),
         second_width=training.backbone.second_width,
         edited_tokens=training.prior.edited_tokens,
-        digest=run.digest,
+        digest=training.digest,
     )

@@ -252,7 +252,7 @@ def _resume(
         if training.ranks.first:
             place.truncate_metrics(0, names)
         return None
-    if checkpoint.digest != training.run.digest:
+    if checkpoint.digest != training.digest:
         raise UserError(
             f"{wave.folder}: belongs to another run; choose another --out, or delete that "
             "folder to start over"
@@ -279,7 +279,7 @@ def _save(training: Training, wave: Wave, front: FrontWatch) -> tuple[int, int]:
         Checkpoint(
             stage=training.stage_index,
             step=training.step,
-            digest=training.run.digest,
+            digest=training.digest,
             tensors=training.state() | front.state(),
         ),
     )

@@ -48,7 +48,7 @@ class Training:
         ranks: Ranks = ALONE,
     ):
         """Set up; `ranks`: those that train these same concepts, each on some of the samples."""
-        self.run, self.backbone = run, backbone
+        self.run, self.backbone, self.digest = run, backbone, run.digest
         self.concepts = tuple(run.concepts if concepts is None else concepts)
         """Everybody who began here, in the order of `state`."""
         self._latents = [
