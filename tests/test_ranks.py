@@ -197,7 +197,10 @@ def test_one_concept_on_two_ranks(backbone64: Backbone, make_run: MakeRun) -> No
     assert [line["global_step"] for line in lines] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("taken", "saved"), [(2, "1-0000000"), (3, "1-0000001")])
+@pytest.mark.parametrize(
+    ("taken", "saved"),
+    [pytest.param(2, "1-0000000", marks=pytest.mark.slow), (3, "1-0000001")],
+)
 def test_a_rank_that_loses_the_other_within_a_step_saves_the_last_whole_state(
     backbone: Backbone, make_run: MakeRun, taken: int, saved: str
 ) -> None:

@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 
@@ -205,7 +206,7 @@ def find(source: str, revision: str | None = None) -> Path:
 
 
 def _from_hub(source: str, revision: str | None) -> Path:
-    from huggingface_hub import is_offline_mode, snapshot_download
+    from huggingface_hub import constants, is_offline_mode, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = ["model_index.json", "scheduler/*", "tokenizer/*", "tokenizer_2/*"]
@@ -225,7 +226,7 @@ def _from_hub(source: str, revision: str | None) -> Path:
     except LocalEntryNotFoundError:
         pass
     missing = f"base {source!r}: no such folder here, not in the hub's cache, "
-    if is_offline_mode() or not _reachable("huggingface.co"):
+    if is_offline_mode() or not _reachable(constants.ENDPOINT):
         raise UserError(missing + "and the hub cannot be reached; give a local diffusers folder")
     try:
         return Path(snapshot_download(source, **options))
@@ -234,18 +235,24 @@ def _from_hub(source: str, revision: str | None) -> Path:
         raise UserError(f"{missing}and the hub refused it: {first}") from error
 
 
-def _reachable(host: str, seconds: float = 2.0) -> bool:
-    """Whether the host answers, decided within the given time even when name look-up hangs."""
+_PATIENCE = 2.0
+"""Seconds that the hub has to answer."""
+
+
+def _reachable(url: str) -> bool:
+    """Whether its host answers, decided in time even when name look-up hangs."""
+    place = urlsplit(url)
+    port = place.port or (80 if place.scheme == "http" else 443)
     answered = threading.Event()
 
     def connect() -> None:
         try:
-            socket.create_connection((host, 443), timeout=seconds).close()
+            socket.create_connection((place.hostname, port), timeout=_PATIENCE).close()
         except OSError:
             return
         answered.set()
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(seconds)
+    thread.join(_PATIENCE)
     return answered.is_set()

@@ -37,8 +37,15 @@ def equal(one: Backbone, other: Backbone, dtype: torch.dtype) -> None:
                 assert torch.equal(found[name], tensor.to(dtype).float()), name
 
 
-@pytest.mark.parametrize("in_the_name", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "in_the_name"),
+    [
+        (torch.float16, True),
+        (torch.bfloat16, False),
+        pytest.param(torch.float16, False, marks=pytest.mark.slow),
+        pytest.param(torch.bfloat16, True, marks=pytest.mark.slow),
+    ],
+)
 def test_half_precision_files(
     copy: Path, base_of: Callable[[str], Path], dtype: torch.dtype, in_the_name: bool
 ) -> None:

@@ -161,9 +161,8 @@ def test_plain_diffusers_takes_the_web_interfaces_lora_as_well(
         torch.testing.assert_close(found[name], up @ down, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "file", ["webui/krk1_lora", pytest.param("pytorch_lora_weights", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["webui/krk1_lora", "pytorch_lora_weights"])
 def test_an_edit_of_all_of_attention_means_the_same_to_plain_diffusers(
     file: str, base_of: Callable[[str], Path], in_float32: Loaded, tmp_path: Path
 ) -> None:

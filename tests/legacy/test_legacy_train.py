@@ -191,6 +191,7 @@ def test_a_hub_id_without_network_is_one_line_within_seconds(
     words = [*words_of(TRAINING)[1:], "--pretrained_model_name_or_path=nobody/nothing"]
     monkeypatch.setattr("huggingface_hub.is_offline_mode", lambda: False)
     monkeypatch.setattr("socket.create_connection", hang)
+    monkeypatch.setattr("textreg.base_files._PATIENCE", 0.1)
     begun = time.monotonic()
     assert train.main(words) == 2
     assert time.monotonic() - begun < 5
