@@ -1,11 +1,11 @@
-# make setup | demo | test | test-slow | test-lowest | torture | audit | check | bench
+# make setup | demo | test | test-thorough | test-slow | test-lowest | torture | audit | check | bench
 
 PYTHON ?= python3
 BIN := .venv/bin
 # torch is installed first and alone: a range alone would bring another build of it.
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-slow test-lowest torture audit lint types check bench
+.PHONY: setup demo test test-thorough test-slow test-lowest torture audit lint types check bench
 
 setup: $(STAMP)
 
@@ -29,16 +29,20 @@ lint: setup
 types: setup
 	$(BIN)/pyright
 
+# Other families and placements, waves, ranks, comparisons: what takes seconds a test.
+test-thorough: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "thorough and not slow"
+
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
-# The same fast tests with the lowest version of each dependency, in an environment of their own.
+# The same fast and thorough tests with the lowest version of each dependency, in an environment of their own.
 test-lowest:
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt torch
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt . pytest pytest-xdist hypothesis
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt --no-deps open_clip_torch
-	PYTHONPATH=src .venv-lowest/bin/python -m pytest -n 2 --dist worksteal
+	PYTHONPATH=src .venv-lowest/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # Kills, full disks, hostile inputs; docs/reliability.md holds the figures. PARTS: only these.
 PARTS ?=

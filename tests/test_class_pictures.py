@@ -23,6 +23,8 @@ from textreg.trainer import steps
 from textreg.views import Cut, training_view
 from tiny_run import results, tiny_run, train
 
+pytestmark = pytest.mark.thorough
+
 ZERO = torch.zeros(())
 UNUSED = Batch(x_t=ZERO, t=ZERO, features=ZERO, wanted=ZERO)
 

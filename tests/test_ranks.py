@@ -24,6 +24,8 @@ from textreg.training import Training
 from textreg.waves import waves_of
 from tiny_run import assert_same_edit, copied_concepts, results, tiny_run
 
+pytestmark = pytest.mark.thorough
+
 NAMES = ("cat", "dog", "cow", "hen")
 MakeRun = Callable[..., Run]
 

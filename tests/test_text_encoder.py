@@ -38,9 +38,12 @@ from textreg.wave_size import _bytes_kept
 from tiny_run import assert_same_edit, results, tiny_run, train, train_some
 
 # diffusers 0.42 and numpy 2 (2026-11); its Euler schedulers read a tensor as an array.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+    ),
+]
 PROMPT = "a photo of a <krk1> cat in the dog"
 LAYER = "text_encoder.text_model.encoder.layers.0.self_attn"
 NAMES = [

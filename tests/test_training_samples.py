@@ -22,6 +22,8 @@ from textreg.track import tracker
 from textreg.training_samples import StepPicture
 from tiny_run import results, tiny_run
 
+pytestmark = pytest.mark.thorough
+
 PROMPTS = ("a photo of a [trigger]", "a cat")
 
 

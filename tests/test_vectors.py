@@ -27,9 +27,12 @@ from textreg.trainer import trainings
 from tiny_run import assert_same_edit, loud_edit, results, tiny_run, train, train_some
 
 # diffusers 0.42 and numpy 2 (2026-11); its Euler schedulers read a tensor as an array.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+    ),
+]
 THREE = Inversion(steps=3, vectors=3)
 PROMPT = "a photo of a <krk1> cat in the dog"
 

@@ -18,6 +18,8 @@ from textreg.training import Training
 from textreg.waves import waves_of
 from tiny_run import copied_concepts, results, tiny_run, train_some
 
+pytestmark = pytest.mark.thorough
+
 NAMES = ("cat", "dog", "cow", "hen", "fox")
 MakeRun = Callable[..., Run]
 Concepts = tuple[Concept, ...]

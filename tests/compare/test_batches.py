@@ -20,6 +20,8 @@ from textreg.run_record import read_record
 from textreg.training import Training
 from tiny_run import assert_same_edit
 
+pytestmark = pytest.mark.thorough
+
 PRIORS = "none,class-images:class_images.count=2,class_images.steps=1"
 
 

@@ -25,6 +25,8 @@ from textreg.evaluate.features import pixel_tensor
 from textreg.trainer import steps
 from textreg.training import Training
 
+pytestmark = pytest.mark.thorough
+
 SLOW = "class-images:class_images.count=2,class_images.steps=1"
 PRIORS = f"none,{SLOW},gated"
 QUESTIONS = """

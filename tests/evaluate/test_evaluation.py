@@ -19,6 +19,8 @@ from textreg.evaluate.pretrained_features import ClipFeatures, Dinov2Features
 from textreg.sampling import PictureModel, sample
 from tiny_run import tiny_run, train
 
+pytestmark = pytest.mark.thorough
+
 QUESTIONS = """
 neighbours: [dog]
 general: [a photo of the dog]

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from textreg.backbone import Backbone, load
 from textreg.errors import UserError
 
+pytestmark = pytest.mark.thorough
+
 WEIGHTS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",

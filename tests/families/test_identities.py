@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from family_setting import (
 from textreg.config import Inversion, TextReg, Tuning
 from textreg.sampling import PictureModel
 from tiny_run import train
+
+pytestmark = pytest.mark.thorough
 
 PROMPTS = ["a photo of a cat", "", "the dog in a photo of ktn"]
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}

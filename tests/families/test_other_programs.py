@@ -26,9 +26,12 @@ from textreg.sampling import PictureModel, sample, scheduler_of
 from tiny_run import loud_edit
 
 # diffusers 0.42 and numpy 2 (2026-11); its Euler schedulers read a tensor as an array.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+    ),
+]
 PROMPT = "a photo of a <krk1> cat in the dog"
 SIDE, STEPS, GUIDANCE = 32, 3, 5.0
 

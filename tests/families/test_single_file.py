@@ -21,6 +21,8 @@ from textreg.base_files import BaseFiles, model_class
 from textreg.base_shape import BaseShape
 from textreg.errors import UserError
 
+pytestmark = pytest.mark.thorough
+
 FAMILY_OF = {"tiny-sd1": "sd1", "tiny-sd2": "sd2-v", "tiny-sdxl": "sdxl"}
 SAYS_V = {"modelspec.prediction_type": "v"}
 

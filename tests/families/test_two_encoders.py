@@ -25,6 +25,8 @@ from textreg.legacy import train as legacy_train
 from textreg.sampling import PictureModel, sample, scheduler_of
 from tiny_run import assert_same_edit, results, train, train_some
 
+pytestmark = pytest.mark.thorough
+
 XL = "tiny-sdxl"
 FIRST = 32
 """Width of the first encoder."""

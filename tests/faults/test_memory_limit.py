@@ -16,6 +16,8 @@ from textreg.trainer import check_pictures, trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run, train
 
+pytestmark = pytest.mark.thorough
+
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
