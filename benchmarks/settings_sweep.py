@@ -3,7 +3,8 @@
     python benchmarks/settings_sweep.py --out runs/sweep \
         'prior=none' 'textreg.hard=true textreg.edit_weight=0.001' 'tuning.learning_rate=0.001'
 
-Each argument is one run: settings by dotted key, over the base's own. It is how the numbers of
+Each argument is one run: settings by dotted key, over the base's own; --first has those of stage 1,
+whose word alone is 'tuning.learning_rate=0 tuning.steps=1'. It is how the numbers of
 src/textreg/toyland/textreg.yaml were chosen (docs/log.md); run again, finished runs are only read.
 """
 
@@ -38,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("settings", nargs="+", metavar="KEY=VALUE ...")
     parser.add_argument("--images", type=Path, default=Path("custom_datasets/data/cat"))
+    parser.add_argument("--first", default="", metavar="KEY=VALUE ...", help="of stage 1")
     parser.add_argument("--base", default="toyland")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
@@ -46,7 +48,7 @@ def main() -> None:
     concept = {"images": arguments.images, "noun": concept_noun(arguments.images.name)}
     flags = {"base": arguments.base, "concepts": [concept], "seed": arguments.seed}
     flags |= {"card_pictures": 0}
-    first = build_run(flags | {"out": arguments.out / "stage1"})
+    first = build_run(flags | settings_of(arguments.first) | {"out": arguments.out / "stage1"})
     first = replace(first, tuning=replace(first.tuning, steps=0), prior="none")
     backbone = load(first.base)
     base = PictureModel(backbone)
@@ -75,6 +77,7 @@ def main() -> None:
             for template, attribute, value in EDITS
         }
         row = {
+            "first": arguments.first,
             "settings": text,
             "fidelity": measures.fidelity(shown),
             "edits": edits,
