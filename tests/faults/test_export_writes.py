@@ -43,6 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "fault",
     ["ENOSPC", *(pytest.param(f, marks=pytest.mark.slow) for f in FAULTS if f != "ENOSPC")],
