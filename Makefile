@@ -29,7 +29,7 @@ lint: setup
 types: setup
 	$(BIN)/pyright
 
-# Other families and placements, waves, ranks, comparisons: what takes seconds a test.
+# Proofs by many whole runs: families, placements, waves, ranks, quarantine, comparisons.
 test-thorough: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "thorough and not slow"
 

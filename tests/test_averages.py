@@ -16,6 +16,8 @@ from textreg.trainer import check_pictures, trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run, train, train_some
 
+pytestmark = pytest.mark.thorough
+
 DECAY = 0.3
 EMA = Tuning(steps=4, rank=2, ema_decay=DECAY)
 

@@ -36,6 +36,8 @@ from textreg.training import Training
 from textreg.views import Cut, mask_view, training_view
 from tiny_run import results, tiny_run, train, train_some
 
+pytestmark = pytest.mark.thorough
+
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -21,6 +21,8 @@ from textreg.trainer import trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run, train, train_some
 
+pytestmark = pytest.mark.thorough
+
 LOOKS, SAMPLES = front.LOOKS, front_watch.SAMPLES
 LONG: dict[str, Any] = {"inversion": Inversion(steps=2), "tuning": Tuning(steps=20, rank=2)}
 

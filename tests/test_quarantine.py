@@ -20,6 +20,8 @@ from textreg.trainer import check_pictures, trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run
 
+pytestmark = pytest.mark.thorough
+
 NOUNS = ("cat", "dog", "cow", "hen")
 BAD = 1
 

@@ -15,6 +15,8 @@ from textreg.errors import UserError
 from textreg.evaluate import evaluation
 from textreg.out_of_memory import memory_of, shortage
 
+pytestmark = pytest.mark.thorough
+
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB."
 CPU = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"
 ERRORS: list[Callable[[], Exception]] = [

@@ -17,6 +17,8 @@ from textreg.latents import Latents
 from textreg.training import Training
 from tiny_run import results
 
+pytestmark = pytest.mark.thorough
+
 SETTINGS = {
     "images": {"resolution": 16, "views": 2},
     "inversion": {"steps": 2},

@@ -12,6 +12,8 @@ from textreg.errors import UserError
 from textreg.run_lock import locked
 from textreg.starting_over import put_aside
 
+pytestmark = pytest.mark.thorough
+
 
 def words(base: Path, out: Path, *pictures: Path) -> list[str]:
     given = ["train", *map(str, pictures), "--base", str(base), "--out", str(out), "--rank", "2"]

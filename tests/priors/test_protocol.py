@@ -21,6 +21,8 @@ from textreg.prompts import class_prompts
 from textreg.trainer import trainings
 from tiny_run import assert_same_edit, results, tiny_run, train, train_some
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 FEW = ClassImages(count=2, steps=1)
 ALL = "textreg+context+weight-decay+class-images+output-preservation"
