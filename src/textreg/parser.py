@@ -228,7 +228,7 @@ def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--out", type=some_path, metavar="DIR", help="place of the report; default: RUN"
     )
-    _measure_flags(verb, 32)
+    _measure_flags(verb, 24)
     verb.add_argument(
         "--images", type=some_path, metavar="DIR", help="the photos, if they have moved"
     )

@@ -50,9 +50,9 @@ class Options:
     """The photos' folder, if it has moved."""
     prompts: Path | None = None
     """A file like evaluation.yaml."""
-    num_images: int = 32
+    num_images: int = 24
     """Pictures a pool and model."""
-    epsilon_prompts: int = 16
+    epsilon_prompts: int = 8
     """Prompts a pool for epsilon-drift."""
     seed: int = 0
     steps: int | None = None
