@@ -261,6 +261,8 @@ class Bench:
         matched = work == "matched"
         if side == "ours":
             settings = self.settings | {"prior": pair.our_prior(work)}
+            if matched:
+                settings["images.views"] = 1  # as of the example, whose pictures are encoded once
             if settings["prior"] == "class-images":
                 settings["class_images.folder"] = self._class_folder(concepts)
             run = training_run(self.folders[:concepts], out, pair.stage, **settings)
