@@ -54,5 +54,8 @@ def test_what_decides_a_number_must_be_the_same() -> None:
     other = SETTINGS | {"num_images": 8}
     with pytest.raises(UserError, match=r"settings.num_images is 16 .* 8 here"):
         merged(old, _of({"dog"}, {0}, settings=other))
+    learned = SETTINGS | {"inversion": {"schedule": "cosine"}}
+    with pytest.raises(UserError, match=r"settings.inversion is None .*'cosine'} here"):
+        merged(old, _of({"dog"}, {0}, settings=learned))
     with pytest.raises(UserError, match="features"):
         merged(old, _of({"dog"}, {0}, features=["another judge"]))

@@ -17,6 +17,7 @@ _OF_SETTINGS = (
     "num_images",
     "epsilon_prompts",
     "seed",
+    "inversion",
     "tuning_steps",
     "steps",
     "guidance",
@@ -36,7 +37,7 @@ def merged(old: Content, new: Content) -> dict[str, Any]:
     for key in _DECIDES:
         _require_same(key, old[key], new[key])
     for key in _OF_SETTINGS:
-        _require_same(f"settings.{key}", old["settings"][key], new["settings"][key])
+        _require_same(f"settings.{key}", old["settings"].get(key), new["settings"].get(key))
     rows = _united(old["rows"], new["rows"], ("concept", "seed", "prior", "steps"))
     points = _united(old["points"], new["points"], ("concept", "seed", "prior", "step"))
     reference = new["summary"]["reference"]

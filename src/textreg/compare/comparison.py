@@ -258,6 +258,10 @@ def _content(
             "epsilon_prompts": options.epsilon_prompts,
             "seed": options.seed,
             "seeds": comparison.seeds,
+            "inversion": {
+                name: getattr(run.inversion, name)
+                for name in ("steps", "learning_rate", "schedule")
+            },
             "tuning_steps": run.tuning.steps,
             "equal": comparison.equal,
         },
