@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,12 @@ def imports(path: Path) -> set[str]:
 
 
 STANDARD = set(sys.stdlib_module_names)
-IMPORTS = {module_name(path): imports(path) for path in sorted(ROOT.rglob("*.py"))}
+
+
+@cache
+def all_imports() -> dict[str, set[str]]:
+    """Of each of our modules; read at the first test, not where tests are only collected."""
+    return {module_name(path): imports(path) for path in sorted(ROOT.rglob("*.py"))}
 
 
 def inside(name: str, *packages: str) -> bool:
@@ -43,18 +49,18 @@ def users(*packages: str) -> set[str]:
     """Modules outside of some packages that import from them."""
     return {
         module
-        for module, imported in IMPORTS.items()
+        for module, imported in all_imports().items()
         if not inside(module, *packages) and any(inside(name, *packages) for name in imported)
     }
 
 
 def test_the_walk_sees_something() -> None:
-    assert len(IMPORTS) > 40
+    assert len(all_imports()) > 40
     assert "textreg.batch" in users("textreg.method")
 
 
 def test_config_imports_nothing_of_ours_and_no_torch() -> None:
-    for module, imported in IMPORTS.items():
+    for module, imported in all_imports().items():
         if inside(module, "textreg.config"):
             for name in imported:
                 known = inside(name, "textreg.config") or name.split(".")[0] in STANDARD
@@ -62,7 +68,7 @@ def test_config_imports_nothing_of_ours_and_no_torch() -> None:
 
 
 def test_the_method_knows_tensors_and_itself() -> None:
-    for module, imported in IMPORTS.items():
+    for module, imported in all_imports().items():
         if inside(module, "textreg.method"):
             for name in imported:
                 known = inside(name, "textreg.method", "torch")
@@ -75,11 +81,11 @@ def test_the_method_knows_tensors_and_itself() -> None:
 )
 def test_these_never_train(module: str) -> None:
     """Not directly, and not through others."""
-    seen = {name for name in IMPORTS if inside(name, module)}
+    seen = {name for name in all_imports() if inside(name, module)}
     assert seen
     waiting = list(seen)
     while waiting:
-        reached = {name for name in IMPORTS[waiting.pop()] if name in IMPORTS}
+        reached = {name for name in all_imports()[waiting.pop()] if name in all_imports()}
         waiting += reached - seen
         seen |= reached
     assert not {
@@ -100,7 +106,7 @@ def test_only_the_shell_knows_the_commands() -> None:
 
 
 def test_nothing_pickles() -> None:
-    for module, imported in IMPORTS.items():
+    for module, imported in all_imports().items():
         assert not {"pickle", "torch.load", "dill", "shelve"} & imported, module
     for path in ROOT.rglob("*.py"):
         assert "torch.load(" not in path.read_text(encoding="utf-8"), path

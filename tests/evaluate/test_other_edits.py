@@ -12,6 +12,8 @@ from textreg.config import Images, Inversion, Tuning
 from textreg.evaluate import Options, epsilon_drift, evaluate, model_pair, probe
 from tiny_run import tiny_run, train
 
+pytestmark = pytest.mark.thorough
+
 QUESTIONS = """
 neighbours: [dog]
 general: [a photo of the dog]

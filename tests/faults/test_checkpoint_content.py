@@ -16,6 +16,8 @@ from textreg.errors import QuarantineError, UserError
 from textreg.trainer import trainings
 from tiny_run import results, tiny_run, train, train_some
 
+pytestmark = pytest.mark.thorough
+
 Tensors = dict[str, Tensor]
 
 

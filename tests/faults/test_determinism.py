@@ -15,6 +15,8 @@ from textreg.trainer import steps
 from textreg.training import Training
 from tiny_run import results, tiny_run
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
