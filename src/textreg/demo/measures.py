@@ -16,7 +16,7 @@ from textreg.sampling import PictureModel, sample
 from textreg.toyland.attribute_judge import Judge
 from textreg.toyland.attributes import HEADS
 
-STEPS, GUIDANCE = 25, 4.0
+STEPS, GUIDANCE = 20, 4.0
 
 # Held out: no photo shows these scenes, and no training prompt names them or the hat.
 EDITS: tuple[tuple[str, str, str], ...] = (

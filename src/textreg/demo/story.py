@@ -27,8 +27,8 @@ from textreg.toyland.attributes import NOUNS, known_noun
 from textreg.trainer import check_pictures, trainings
 
 MODELS = ("base", "none", "textreg")
-_MEASURE_EVERY = 50
-_CLASS, _CONCEPT, _EDIT, _NEIGHBOUR = 24, 24, 8, 8
+_MEASURE_EVERY = 100
+_CLASS, _CONCEPT, _EDIT, _NEIGHBOUR = 16, 16, 8, 8
 
 
 def demo(out: Path, images: Path, noun: str | None, seed: int) -> int:
