@@ -214,10 +214,10 @@ def project_out(edit: LowRankEdit, concept: int, basis: Tensor, free: Tensor | N
         edit: whose A changes.
         concept: its place in the edit.
         basis: U, [d, rank] float64.
-        free: V of `free_basis`; A V V' is the same, and is computed where V is the smaller.
+        free: V of `free_basis`, to compute A V V' instead: the same, and less where V is smaller.
     """
     down = edit.down[concept].double()
-    if free is not None and free.shape[1] < basis.shape[1]:
+    if free is not None:
         edit.down[concept].copy_((down @ free) @ free.mT)
     else:
         edit.down[concept].copy_(down - (down @ basis) @ basis.mT)

@@ -58,7 +58,11 @@ class TextReg(Prior):
                     f"directions; the {free} left are fewer than --rank {self._rank}: hold "
                     "fewer class prompts (textreg.class_templates: one) or lower --rank"
                 )
-        self._free = [free_basis(basis) for basis in self._pinned]
+        # Only where it is the smaller: of a wide text encoder it is tens of MiB a concept.
+        self._free = [
+            free_basis(basis) if basis.shape[0] < 2 * basis.shape[1] else None
+            for basis in self._pinned
+        ]
 
     def setup(
         self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
