@@ -22,6 +22,8 @@ from textreg.trainer import check_pictures
 from textreg.training import DRIFT_EVERY, Training
 from tiny_run import tiny_run, train
 
+pytestmark = pytest.mark.thorough
+
 STEPS = DRIFT_EVERY
 """Of each stage, so that stage 2 measures drift once."""
 READ_BY_THE_HOST = {

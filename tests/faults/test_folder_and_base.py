@@ -20,6 +20,8 @@ from textreg.run_folder import RunFolder
 from textreg.trainer import trainings
 from tiny_run import results, tiny_run, train, train_some
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def run(tiny_base: Path, tmp_path: Path, cat_pictures: Path) -> Run:
