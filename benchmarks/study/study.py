@@ -22,7 +22,7 @@ from typing import Any, Literal
 from textreg.checkpoint import publish
 from textreg.commands.judge_features import JudgeFeatures
 from textreg.compare import Comparison, compare
-from textreg.compare.comparison import EPSILON_PROMPTS, NUM_IMAGES, Watch
+from textreg.compare.comparison import EPSILON_PROMPTS, Watch
 from textreg.compare.variants import variants_of
 from textreg.concept_names import concept_noun
 from textreg.config import Run
@@ -35,6 +35,9 @@ from provenance import provenance, rounded  # noqa: E402
 
 CONCEPTS = ("cat", "teapot", "dog", "wolf_plushie", "backpack", "robot_toy", "vase", "rc_car")
 """Two animals, a plushie, toys and household things; which cat or dog was not chosen by result."""
+
+NUM_IMAGES = 8
+"""Pictures of a state: many cells with few pictures say more than few cells with many."""
 
 
 @dataclass(frozen=True, kw_only=True)

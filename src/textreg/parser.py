@@ -239,7 +239,7 @@ def _evaluate_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--guidance", type=guidance_scale, metavar="G", help="default: the base's own"
     )
-    verb.add_argument("--sampler", choices=["ddim", "dpm", "euler"], help="default ddim")
+    verb.add_argument("--sampler", choices=["ddim", "dpm", "euler"], help="default: the base's own")
     verb.add_argument("--batch-size", type=whole_number, metavar="N")
     for flag in ("--base", "--device", "--dtype"):
         verb.add_argument(flag, **RUN_FLAGS[flag][1])

@@ -30,7 +30,7 @@ def test_a_style_is_asked_of_other_things(tmp_path: Path) -> None:
 
 def test_the_users_file_stands_over_the_bases(tmp_path: Path) -> None:
     (tmp_path / "evaluation.yaml").write_text(
-        "neighbours: [dog, cat, boot]\ngeneral: [a red boot]\nsteps: 7\nguidance: 4\n"
+        "neighbours: [dog, cat, boot]\ngeneral: [a red boot]\nsteps: 7\nguidance: 4\nsampler: dpm\n"
     )
     mine = tmp_path / "mine.yaml"
     mine.write_text(
@@ -39,7 +39,7 @@ def test_the_users_file_stands_over_the_bases(tmp_path: Path) -> None:
     )
     asked = questions_for(CAT, TextReg(), tmp_path, mine)
     assert (asked.neighbours, asked.general) == (("dog", "boot"), ("a blue boot",))
-    assert (asked.steps, asked.guidance) == (7, 4)
+    assert (asked.steps, asked.guidance, asked.sampler) == (7, 4, "dpm")
     assert [edit.prompt for edit in asked.edits] == [
         "a {} in the rain forest",
         "a {} wearing a hat",
@@ -68,6 +68,7 @@ def test_training_on_the_test_is_refused(tmp_path: Path) -> None:
         ("{", "not readable as YAML"),
         ("steps: 0", "steps is 0; it must be a whole number from 1 up"),
         ("steps: -3", "steps is -3; it must be a whole number from 1 up"),
+        ("sampler: ancestral", "sampler is 'ancestral'; it must be ddim, dpm or euler"),
         ("guidance: high", "guidance is 'high'; it must be a number"),
         ("neighbours: dog", "neighbours is 'dog'; it must be a list of nouns"),
         ("general: [1]", "general holds 1"),

@@ -59,7 +59,8 @@ class Options:
     """Denoising steps; none: the base's own advice."""
     guidance: float | None = None
     """Classifier-free guidance; none: the base's own advice."""
-    sampler: Sampler = "ddim"
+    sampler: Sampler | None = None
+    """The noise schedule's solver; none: the base's own advice."""
     batch_size: int = 8
     base: str | None = None
     """Another place of the base that the run names."""
@@ -146,7 +147,7 @@ def sampling_of(options: Options, questions: Questions) -> Sampling:
     return Sampling(
         steps=options.steps or questions.steps,
         guidance=options.guidance if options.guidance is not None else questions.guidance,
-        sampler=options.sampler,
+        sampler=options.sampler or questions.sampler,
         batch_size=options.batch_size,
     )
 

@@ -18,7 +18,7 @@ from textreg.prompts import Pool, drift_pools, instance_templates, templates
 
 VERSION = 1
 """Raise when the same model and prompts get other numbers."""
-TIMESTEPS = 16
+TIMESTEPS = 8
 POOLS: tuple[Pool, ...] = ("class", "neighbour", "general", "null")
 
 

@@ -7,8 +7,9 @@ A base's folder may hold its own in evaluation.yaml; a user's file replaces any 
     edits:                                      {} is the concept
     - a photo of a {} in the jungle
     - {prompt: "a photo of a {} wearing a hat", shows: {accessory: hat}}
-    steps: 25                                   denoising steps and guidance that suit the base
+    steps: 25                                   steps, guidance and sampler that suit the base
     guidance: 5
+    sampler: ddim
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from textreg.config import Concept, TextReg
 from textreg.errors import UserError
@@ -24,6 +25,8 @@ from textreg.prompts import edit_templates, instance_templates, templates
 from textreg.yaml_file import read_mapping
 
 QUESTIONS_FILE = "evaluation.yaml"
+SamplerName = Literal["ddim", "dpm", "euler"]
+"""Those that draw the same picture each time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +59,7 @@ class Questions:
     """Denoising steps."""
     guidance: float = 5.0
     """Classifier-free guidance."""
+    sampler: SamplerName = "ddim"
 
 
 def questions_for(
@@ -112,7 +116,8 @@ def _held_out(asked: Questions, concept: Concept, settings: TextReg) -> Question
 
 def _read(path: Path) -> dict[str, Any]:
     data = read_mapping(path, "must hold keys like 'neighbours:' and 'edits:'")
-    wanted = {"neighbours": list, "general": list, "edits": list, "steps": int, "guidance": float}
+    wanted = {"neighbours": list, "general": list, "edits": list}
+    wanted |= {"steps": int, "guidance": float, "sampler": str}
     for key, value in data.items():
         if key not in wanted:
             raise UserError(f"{path}: unknown key {key!s}; known: {', '.join(wanted)}")
@@ -121,6 +126,8 @@ def _read(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: {key} is {value!r}; {_EXPECTED[key]}")
     if data.get("steps", 1) < 1:
         raise UserError(f"{path}: steps is {data['steps']}; {_EXPECTED['steps']}")
+    if data.get("sampler", "ddim") not in get_args(SamplerName):
+        raise UserError(f"{path}: sampler is {data['sampler']!r}; {_EXPECTED['sampler']}")
     for key in ("neighbours", "general"):
         for text in data.get(key, ()):
             if not isinstance(text, str) or not text.strip():
@@ -136,6 +143,7 @@ _EXPECTED = {
     "edits": "it must be a list of prompts with a {}",
     "steps": "it must be a whole number from 1 up",
     "guidance": "it must be a number, and not 0",
+    "sampler": "it must be ddim, dpm or euler",
 }
 
 
