@@ -68,7 +68,7 @@ def run_part(
     concepts = arguments.concepts(part)
     print(f"{name}: {', '.join(concepts)}", flush=True)
     content = compare(
-        _comparison(name, part, concepts, arguments),
+        comparison(name, part, concepts, arguments),
         [JudgeFeatures()],
         Options(
             num_images=NUM_IMAGES,
@@ -99,9 +99,10 @@ def _told(run: Run, done: int) -> bool:
     return False
 
 
-def _comparison(
+def comparison(
     name: str, part: Part, concepts: tuple[str, ...], arguments: argparse.Namespace
 ) -> Comparison:
+    """The comparison of a part; its folder is --out/NAME."""
     data = arguments.data
     flags = {
         "concepts": [{"images": data / c, "noun": concept_noun(c)} for c in concepts],
