@@ -22,6 +22,7 @@ from typing import Any, Literal
 from textreg.checkpoint import publish
 from textreg.commands.judge_features import JudgeFeatures
 from textreg.compare import Comparison, compare
+from textreg.compare.cells import SHARES
 from textreg.compare.comparison import EPSILON_PROMPTS, Watch
 from textreg.compare.variants import variants_of
 from textreg.concept_names import concept_noun
@@ -48,10 +49,12 @@ class Part:
     concepts: int
     seeds: int
     equal: Literal["steps", "both"] = "steps"
+    shares: tuple[float, ...] = ()
+    """Where curves have points before their last; only equal fidelity asks for them."""
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-PARTS = {"main": Part(priors="priors.yaml", concepts=8, seeds=3, equal="both")}
+PARTS = {"main": Part(priors="priors.yaml", concepts=8, seeds=3, equal="both", shares=SHARES)}
 PARTS |= {"ablations": Part(priors="ablations.yaml", concepts=4, seeds=2)}
 PARTS |= {
     f"mask-{100 * ratio:.0f}": Part(
@@ -116,6 +119,7 @@ def comparison(
         out=arguments.out / name,
         seeds=min(part.seeds, arguments.seeds),
         equal=arguments.equal or part.equal,
+        shares=part.shares,
     )
 
 

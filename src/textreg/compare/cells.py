@@ -37,12 +37,13 @@ class Cell:
     word: Run
     """Stage 1, shared by all priors."""
     run: Run
+    shares: tuple[float, ...] = SHARES
 
     @property
     def curve_steps(self) -> list[int]:
         """Steps of stage 2 at which the concept is kept, without the first and the last."""
         steps = self.run.tuning.steps
-        return sorted({round(share * steps) for share in SHARES} - {0, steps})
+        return sorted({round(share * steps) for share in self.shares} - {0, steps})
 
     def kept(self, step: int) -> Path:
         """Where the concept of a step is kept."""
@@ -57,6 +58,7 @@ def plan_cells(
     *,
     preset: str | None = None,
     file: Path | None = None,
+    shares: tuple[float, ...] = SHARES,
 ) -> list[Cell]:
     """All cells at equal steps, checked; by concept, then seed, then prior.
 
@@ -67,6 +69,7 @@ def plan_cells(
         out: the comparison's folder.
         preset: as in `build_run`.
         file: as in `build_run`.
+        shares: where a curve has its points before the last.
 
     Raises:
         UserError: a setting that cannot be, pictures that are not usable, or a folder that holds
@@ -85,7 +88,12 @@ def plan_cells(
     if first.inversion.steps == 0 or first.tuning.steps == 0:
         raise UserError("--inversion-steps and --tuning-steps must both be at least 1 to compare")
     cells = [
-        _cell(flags | {"concepts": [concept], "seed": first.seed + n}, variant, out, preset, file)
+        replace(
+            _cell(
+                flags | {"concepts": [concept], "seed": first.seed + n}, variant, out, preset, file
+            ),
+            shares=shares,
+        )
         for concept in flags["concepts"]
         for n in range(seeds)
         for variant in variants

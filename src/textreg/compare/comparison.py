@@ -13,7 +13,7 @@ from typing import Any, Literal
 from textreg.adapter.about import base_name
 from textreg.backbone import Backbone
 from textreg.compare.cell_training import refuse_unfit_priors, train_cells
-from textreg.compare.cells import Cell, by_place, for_steps, plan_cells, refuse_other_runs
+from textreg.compare.cells import SHARES, Cell, by_place, for_steps, plan_cells, refuse_other_runs
 from textreg.compare.curve_point import curve_point, point_of
 from textreg.compare.equal_time import equal_time
 from textreg.compare.page import MADE_BY, write_comparison
@@ -51,6 +51,8 @@ class Comparison:
     preset: str | None = None
     file: Path | None = None
     """YAML with settings that all share."""
+    shares: tuple[float, ...] = SHARES
+    """Where, in shares of stage 2, a curve has its points before the last."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +102,7 @@ def compare(
         out,
         preset=comparison.preset,
         file=comparison.file,
+        shares=comparison.shares,
     )
     run = cells[0].run
     base = Base(run.base, run.revision, run.device, run.dtype)
