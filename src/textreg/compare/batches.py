@@ -129,3 +129,8 @@ def drop(folder: Path) -> None:
     shutil.rmtree(dropped, ignore_errors=True)
     folder.rename(dropped)
     shutil.rmtree(dropped)
+    seed, all_seeds = folder.parent, folder.parent.parent
+    if {path.name for path in seed.iterdir()} <= {"words"}:
+        shutil.rmtree(seed)
+    if not any(all_seeds.iterdir()):
+        all_seeds.rmdir()
