@@ -142,9 +142,9 @@ def test_without_the_points_of_cells_equal_fidelity_is_left_open() -> None:
 def test_continual_in_pairs_of_concept_and_seed() -> None:
     def sequence(prior: str, seed: int, last: list[float]) -> dict[str, Any]:
         names = ["cat", "dog", "vase"]
-        alone = [[0.9], [0.9, 0.9], last]
-        drift = [{name: {"class": 0.5} for name in names}] * 3
-        return {"prior": prior, "seed": seed, "concepts": names, "fidelity": alone, "drift": drift}
+        drift = {name: dict.fromkeys(("class", "neighbour", "general"), 0.5) for name in names}
+        added = {"added": [0.9] * 3, "end": last}
+        return {"prior": prior, "seed": seed, "concepts": names, "drift": drift} | added
 
     rows = [
         sequence(prior, seed, [0.9 - lost, 0.9 - 2 * lost, 0.9])
@@ -157,6 +157,8 @@ def test_continual_in_pairs_of_concept_and_seed() -> None:
     assert "| hard | 0.89" in text
     assert "minus none +0.19" in text
     assert "minus none -0.19" in text
+    assert "drift of the class prompt, %" in text
+    assert "50.0" in text
     assert "3 concepts one after another, 2 seeds." in text
 
 

@@ -4,10 +4,11 @@
 
 Takes the adapters that the study's main part trained, each alone from the base, and adds them one
 by one: the edits are summed by concatenating their factors, dW = sum_i s_i B_i A_i, never by
-(sum B)(sum A), which has cross terms (METHOD.md 7.5). After each, every concept so far is drawn.
+(sum B)(sum A), which has cross terms (METHOD.md 7.5). Each concept is drawn when it is added, and
+at the end.
 
     A: mean fidelity of all concepts in the last model
-    F: mean fidelity lost since each concept stood alone
+    F: mean fidelity lost since each concept was added
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,12 @@ def summed(adapters: Sequence[Adapter], shown: int) -> Adapter:
     return replace(adapters[shown], factors=factors, alpha=float(rank))
 
 
-def measure_order(
-    backbone: Backbone, adapters: dict[str, Adapter], data: Path, pictures: int
-) -> dict[str, Any]:
-    """Add the concepts in order; fidelity[k][i] is concept i after k + 1 concepts."""
+def measures_of(
+    backbone: Backbone, adapters: Mapping[str, Adapter], data: Path
+) -> dict[str, Measures]:
+    """What is asked of each concept; the base's side is computed here, once for all priors."""
     base = PictureModel(backbone)
-    measures = {
+    return {
         name: Measures(
             base,
             Concept(images=data / name, noun=adapter.noun, identifier=adapter.identifier),
@@ -62,31 +63,62 @@ def measure_order(
         )
         for name, adapter in adapters.items()
     }
-    names, fidelity, drift = list(adapters), [], []
-    for count in range(1, len(names) + 1):
-        so_far = [adapters[name] for name in names[:count]]
-        row = []
-        for i, name in enumerate(names[:count]):
-            model = PictureModel(backbone, summed(so_far, i))
-            drawn = measures[name].draw(model, so_far[i].prompt, pictures).pictures
-            row.append(measures[name].fidelity(drawn))
-        fidelity.append(row)
-        model = PictureModel(backbone, summed(so_far, 0))
-        drift.append({name: measures[name].drift(model) for name in names})
-    last = fidelity[-1]
+
+
+def measure_order(
+    backbone: Backbone,
+    adapters: Mapping[str, Adapter],
+    measures: Mapping[str, Measures],
+    pictures: int,
+) -> dict[str, Any]:
+    """Add the concepts in order.
+
+    Args:
+        backbone: the base.
+        adapters: by concept, each trained alone.
+        measures: by concept.
+        pictures: of a concept and model.
+
+    Returns:
+        "added": fidelity of each concept in the model that it came to last; "end": in the last
+        model; "drift" of that by concept and pool, as a share of what the prompts do.
+    """
+    names, learned = list(adapters), list(adapters.values())
+
+    def fidelity(number: int, count: int) -> float:
+        model = PictureModel(backbone, summed(learned[:count], number))
+        own = measures[names[number]]
+        return own.fidelity(own.draw(model, learned[number].prompt, pictures).pictures)
+
+    added = [fidelity(number, number + 1) for number in range(len(names))]
+    end = [*(fidelity(number, len(names)) for number in range(len(names) - 1)), added[-1]]
+    last = PictureModel(backbone, summed(learned, 0))
+    drift = {
+        name: {
+            pool: asked.measure(last) / float(asked.prompt_effect().mean())
+            for pool, asked in measures[name].drift_pools.items()
+            if pool != "null"
+        }
+        for name in names
+    }
+    lost = [then - now for then, now in zip(added, end, strict=True)]
     return {
         "concepts": names,
-        "fidelity": fidelity,
+        "added": added,
+        "end": end,
         "drift": drift,
-        "A": sum(last) / len(last),
-        "F": sum(fidelity[i][i] - last[i] for i in range(len(last))) / len(last),
+        "A": sum(end) / len(end),
+        "F": sum(lost) / len(lost),
     }
 
 
 def main() -> None:
-    """Measure every prior and seed that the study trained on all concepts."""
+    """Measure every prior and seed that all concepts were trained with."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--study", type=Path, required=True, help="folder of the main part")
+    parser.add_argument(
+        "--study", type=Path, required=True, nargs="+", help="folders of the main part"
+    )
+    parser.add_argument("--priors", help="rows of the study, by comma; default: all")
     parser.add_argument("--data", type=Path, default=Path("custom_datasets/data"))
     parser.add_argument("--base", default="toyland")
     parser.add_argument("--device", default="auto")
@@ -94,24 +126,37 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=16, help="pictures a concept and model")
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
-    study = json.loads((arguments.study / "compare.json").read_text())
-    concepts = list(dict.fromkeys(row["concept"] for row in study["rows"]))
+    studies = {home: json.loads((home / "compare.json").read_text()) for home in arguments.study}
+    homes = {row["concept"]: home for home, own in studies.items() for row in own["rows"]}
+    seeds = min(own["settings"]["seeds"] for own in studies.values())
+    priors = [p for p in studies[arguments.study[0]]["priors"] if _in_all(p, studies.values())]
+    if arguments.priors is not None:
+        asked = arguments.priors.split(",")
+        if missing := sorted(set(asked) - set(priors)):
+            parser.error(f"--priors: {missing[0]!r} is none of {', '.join(priors)}")
+        priors = [prior for prior in priors if prior in asked]
     backbone = load(arguments.base, device=arguments.device, dtype=arguments.dtype)
     rows: list[dict[str, Any]] = []
-    for seed in range(study["settings"]["seeds"]):
-        for prior in study["priors"]:
+    measures: dict[str, Measures] = {}
+    for seed in range(seeds):
+        for prior in priors:
             places = {
-                c: arguments.study / "cells" / c / f"seed-{seed}" / folder(prior) for c in concepts
+                c: home / "cells" / c / f"seed-{seed}" / folder(prior) for c, home in homes.items()
             }
             adapters = {name: Adapter.load(place) for name, place in places.items()}
             if any(a.edited_tokens != "all" for a in adapters.values()):
                 continue  # a gate is a concept's own: gated edits do not meet
-            found = measure_order(backbone, adapters, arguments.data, arguments.pictures)
+            measures = measures or measures_of(backbone, adapters, arguments.data)
+            found = measure_order(backbone, adapters, measures, arguments.pictures)
             rows.append({"prior": prior, "seed": seed} | found)
             print(f"{prior}, seed {seed}: A {found['A']:.3f}, F {found['F']:.3f}", flush=True)
             content = {"rows": rows, "pictures": arguments.pictures, "dtype": arguments.dtype}
             report = json.dumps(rounded(content | provenance()), indent=1)
             publish(arguments.json, f"{report}\n".encode())
+
+
+def _in_all(prior: str, studies: Collection[dict[str, Any]]) -> bool:
+    return all(prior in study["priors"] for study in studies)
 
 
 def folder(prior: str) -> str:

@@ -18,6 +18,7 @@ NOT_RUN = "Not run yet."
 NO_POINTS = "The results hold no curve of each cell (`points`): write them again with `study.py`."
 _AT = {"steps": "equal steps", "time": "equal time"}
 _RIVALS = ("none", "class-images", "weight-decay")
+_SUMMED = {"class": "the class prompt", "neighbour": "neighbours", "general": "other prompts"}
 _HELD_OUT = {
     "drift neighbour": "neighbour nouns' drift, %",
     "drift general": "other prompts' drift, %",
@@ -260,29 +261,30 @@ def continual(report: Mapping[str, Any]) -> str:
     """A and F by prior, against none in pairs of (concept, seed)."""
     last: dict[str, dict[tuple[str, int], float]] = {}
     lost: dict[str, dict[tuple[str, int], float]] = {}
-    moved: dict[str, dict[tuple[str, int], float]] = {}
+    moved: dict[str, dict[str, dict[tuple[str, int], float]]] = {pool: {} for pool in _SUMMED}
     for row in report["rows"]:
-        final = row["fidelity"][-1]
         for i, name in enumerate(row["concepts"]):
             place = (name, row["seed"])
-            last.setdefault(row["prior"], {})[place] = final[i]
-            lost.setdefault(row["prior"], {})[place] = row["fidelity"][i][i] - final[i]
-            moved.setdefault(row["prior"], {})[place] = row["drift"][-1][name]["class"]
+            last.setdefault(row["prior"], {})[place] = row["end"][i]
+            lost.setdefault(row["prior"], {})[place] = row["added"][i] - row["end"][i]
+            for pool, by_label in moved.items():
+                by_label.setdefault(row["prior"], {})[place] = row["drift"][name][pool]
     whole = {label for label, found in last.items() if found.keys() == last["none"].keys()}
     spread = Spread(list(last["none"]))
-    heads = {"A, fidelity at the end": last, "F, fidelity lost": lost, "class drift": moved}
+    heads = {"A, fidelity at the end": last, "F, fidelity lost": lost}
+    heads |= {f"drift of {name}, %": moved[pool] for pool, name in _SUMMED.items()}
     rows: list[list[str]] = []
     found: dict[str, dict[str, Found]] = {head: {} for head in heads}
     for label in (label for label in last if label in whole):
         cells: list[str] = []
         for head, by_label in heads.items():
             values = spread.values(by_label[label])
-            mean = spread.mean(values).plain()
-            cell = f"{number(mean['value'], False)}{interval(mean, False)}"
+            mean, percent = spread.mean(values).plain(), head.endswith("%")
+            cell = f"{number(mean['value'], percent)}{interval(mean, percent)}"
             if label != "none":
                 one = spread.compare(values, spread.values(by_label["none"]))
                 found[head][label] = one
-                cell += f"; minus none {difference(one, False)}"
+                cell += f"; minus none {difference(one, percent)}"
             cells.append(cell)
         rows.append([label, *cells])
     concepts = len(report["rows"][0]["concepts"])
