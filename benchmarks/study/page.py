@@ -48,7 +48,11 @@ def blocks(results: Path, images: Path) -> dict[str, str]:
 
 
 def _of_main(part: Part, images: Path) -> dict[str, str]:
-    rivals = [*part.alone("none"), *part.alone("class-images")]
+    rivals = [
+        label
+        for prior in ("none", "class-images", "output-preservation")
+        for label in part.alone(prior)
+    ]
     decays = part.alone("weight-decay")
     shown = ["![Fidelity against drift](images/study-pareto.png)"]
     plots.pareto(part, images / "study-pareto.png")

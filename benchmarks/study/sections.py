@@ -17,7 +17,7 @@ from textreg.evaluate.intervals import Measured
 NOT_RUN = "Not run yet."
 NO_POINTS = "The results hold no curve of each cell (`points`): write them again with `study.py`."
 _AT = {"steps": "equal steps", "time": "equal time"}
-_RIVALS = ("none", "class-images", "weight-decay")
+_RIVALS = ("none", "class-images", "output-preservation", "weight-decay")
 _SUMMED = {"class": "the class prompt", "neighbour": "neighbours", "general": "other prompts"}
 _HELD_OUT = {
     "drift neighbour": "neighbour nouns' drift, %",
