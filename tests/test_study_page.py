@@ -142,7 +142,7 @@ def test_without_the_points_of_cells_equal_fidelity_is_left_open() -> None:
 def test_continual_in_pairs_of_concept_and_seed() -> None:
     def sequence(prior: str, seed: int, last: list[float]) -> dict[str, Any]:
         names = ["cat", "dog", "vase"]
-        drift = {name: dict.fromkeys(("class", "neighbour", "general"), 0.5) for name in names}
+        drift = {name: dict.fromkeys(("class", "neighbour"), 0.5) for name in names}
         added = {"added": [0.9] * 3, "end": last}
         return {"prior": prior, "seed": seed, "concepts": names, "drift": drift} | added
 

@@ -18,7 +18,7 @@ NOT_RUN = "Not run yet."
 NO_POINTS = "The results hold no curve of each cell (`points`): write them again with `study.py`."
 _AT = {"steps": "equal steps", "time": "equal time"}
 _RIVALS = ("none", "class-images", "output-preservation", "weight-decay")
-_SUMMED = {"class": "the class prompt", "neighbour": "neighbours", "general": "other prompts"}
+_SUMMED = {"class": "the class prompt", "neighbour": "neighbours"}
 _HELD_OUT = {
     "drift neighbour": "neighbour nouns' drift, %",
     "drift general": "other prompts' drift, %",
@@ -292,7 +292,7 @@ def continual(report: Mapping[str, Any]) -> str:
     lines = [f"- {head}, against none: {by_verdict(each)}" for head, each in found.items()]
     return "\n\n".join(
         [
-            f"{concepts} concepts one after another, {seeds} seeds.",
+            f"{_many(range(concepts), 'concept')} one after another, {_many(range(seeds), 'seed')}.",
             table(["", *heads], rows),
             "\n".join(lines),
         ]
