@@ -287,12 +287,12 @@ def continual(report: Mapping[str, Any]) -> str:
                 cell += f"; minus none {difference(one, percent)}"
             cells.append(cell)
         rows.append([label, *cells])
-    concepts = len(report["rows"][0]["concepts"])
-    seeds = len({row["seed"] for row in report["rows"]})
+    concepts = _many(report["rows"][0]["concepts"], "concept")
+    seeds = _many({row["seed"] for row in report["rows"]}, "seed")
     lines = [f"- {head}, against none: {by_verdict(each)}" for head, each in found.items()]
     return "\n\n".join(
         [
-            f"{_many(range(concepts), 'concept')} one after another, {_many(range(seeds), 'seed')}.",
+            f"{concepts} one after another, {seeds}.",
             table(["", *heads], rows),
             "\n".join(lines),
         ]
