@@ -15,8 +15,8 @@ from textreg.compare.pareto import draw_pareto
 
 _POOLS = ("class", "neighbour", "general")
 _INK, _SOFT = "#44403c", "#d6d3d1"
-_COLOURS = ("#0f766e", "#c2410c", "#6d28d9", "#0369a1")
-_MARKERS = "os^D"
+_COLOURS = ("#0f766e", "#c2410c", "#6d28d9", "#0369a1", "#be185d")
+_MARKERS = "os^Dv"
 
 
 def pareto(part: Part, path: Path) -> None:
@@ -27,7 +27,9 @@ def pareto(part: Part, path: Path) -> None:
 def equal_fidelity(part: Part, references: Sequence[str], path: Path) -> None:
     """TextReg's drift minus others' at the fidelity that both reach."""
     own = [label for label in part.labels("textreg") if label not in references]
-    figure = Figure(figsize=(11, 1.2 + 0.42 * len(own)), layout="constrained")
+    figure = Figure(
+        figsize=(11, 1.2 + 0.12 * len(own) * (1 + len(references))), layout="constrained"
+    )
     axes = figure.subplots(1, len(_POOLS), sharey=True)
     for axis, pool in zip(axes, _POOLS, strict=True):
         for number, reference in enumerate(references):
@@ -35,12 +37,12 @@ def equal_fidelity(part: Part, references: Sequence[str], path: Path) -> None:
                 one = part.at_equal_fidelity(label, reference, pool)
                 if one is None:
                     continue
-                y = row + 0.18 * (number - (len(references) - 1) / 2)
+                y = row + (number - (len(references) - 1) / 2) / (len(references) + 1)
                 colour = _COLOURS[number % len(_COLOURS)]
                 axis.plot([100 * x for x in one["interval"]], [y, y], color=colour, lw=1.4)
                 decided = one["verdict"] in ("less", "more", "equal")
                 axis.plot(
-                    100 * one["value"], y, _MARKERS[number % 4], color=colour, ms=5,
+                    100 * one["value"], y, _MARKERS[number % len(_MARKERS)], color=colour, ms=5,
                     mfc=colour if decided else "white",
                     label=f"minus {reference}" if row == 0 else None,
                 )  # fmt: skip
@@ -68,7 +70,12 @@ def edits(part: Part, path: Path) -> None:
             axis.plot([scale * x.low, scale * x.high], [y.value] * 2, color=colour, lw=0.7)
             axis.plot([scale * x.value] * 2, [y.low, y.high], color=colour, lw=0.7)
             axis.plot(
-                scale * x.value, y.value, _MARKERS[number % 4], color=colour, ms=7, label=label
+                scale * x.value,
+                y.value,
+                _MARKERS[number % len(_MARKERS)],
+                color=colour,
+                ms=7,
+                label=label,
             )
         _plain(axis)
     axes[0].set_xscale("symlog", linthresh=0.1)
@@ -92,7 +99,7 @@ def masks(parts: Mapping[float, Part], path: Path) -> None:
             colour = _COLOURS[number % len(_COLOURS)]
             # Beside each other, so that the intervals can be told apart.
             x = [ratio + 0.012 * (2 * number - 1) for ratio in ratios]
-            axis.plot(x, [one.value for one in found], "-" + _MARKERS[number % 4], color=colour,
+            axis.plot(x, [one.value for one in found], "-" + _MARKERS[number % len(_MARKERS)], color=colour,
                       lw=1.4, ms=5, label=label)  # fmt: skip
             for at, one in zip(x, found, strict=True):
                 axis.plot([at, at], [one.low, one.high], color=colour, lw=0.8)
