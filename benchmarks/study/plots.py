@@ -99,8 +99,10 @@ def masks(parts: Mapping[float, Part], path: Path) -> None:
             colour = _COLOURS[number % len(_COLOURS)]
             # Beside each other, so that the intervals can be told apart.
             x = [ratio + 0.012 * (2 * number - 1) for ratio in ratios]
-            axis.plot(x, [one.value for one in found], "-" + _MARKERS[number % len(_MARKERS)], color=colour,
-                      lw=1.4, ms=5, label=label)  # fmt: skip
+            axis.plot(
+                x, [one.value for one in found], f"-{_MARKERS[number % len(_MARKERS)]}",
+                color=colour, lw=1.4, ms=5, label=label,
+            )  # fmt: skip
             for at, one in zip(x, found, strict=True):
                 axis.plot([at, at], [one.low, one.high], color=colour, lw=0.8)
         axis.set_title(title, fontsize=10, loc="left", color=_INK)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
-from textreg.compare import Comparison, cell_training, cells, compare
+from textreg.compare import Comparison, cell_training, compare
 from textreg.compare import comparison as comparing
 from textreg.compare.comparison import Watch
 from textreg.compare.variants import variants_of
@@ -56,7 +56,6 @@ def patched(backbone: Backbone) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probe, "TIMESTEPS", 1)
         patch.setattr(epsilon_drift, "_STEPS", 1)
-        patch.setattr(cells, "SHARES", (0.5,))
         patch.setattr(model_pair, "load", lambda source, **_: backbone)
         # As if class images took twice the reference's time.
         patch.setattr(comparing, "equal_time", fixed_time)
@@ -93,6 +92,7 @@ def comparison(
         variants=variants_of(PRIORS),
         out=tmp_path_factory.mktemp("compare") / "out",
         seeds=2,
+        shares=(0.5,),
     )
 
 
