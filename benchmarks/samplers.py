@@ -13,8 +13,8 @@ import time
 from itertools import product
 from typing import Any, cast
 
+from textreg.backbone import load
 from textreg.commands.judge_features import JudgeFeatures
-from textreg.evaluate.model_pair import Base
 from textreg.sampling import PictureModel, Sampler, sample
 from textreg.toyland.attributes import HEADS
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=4, help="of each prompt")
     parser.add_argument("--guidance", type=float, default=4)
     arguments = parser.parse_args()
-    model = PictureModel(Base("toyland", None, "cpu", "fp32").backbone)
+    model = PictureModel(load("toyland", device="cpu", dtype="fp32"))
     judge = JudgeFeatures()
     asked = [(edit.format(noun), shows) for noun, (edit, shows) in product(NOUNS, EDITS)]
     asked *= arguments.pictures

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,8 @@ def main() -> None:
     studies = {home: json.loads((home / "compare.json").read_text()) for home in arguments.study}
     homes = {row["concept"]: home for home, own in studies.items() for row in own["rows"]}
     seeds = min(own["settings"]["seeds"] for own in studies.values())
-    priors = [p for p in studies[arguments.study[0]]["priors"] if _in_all(p, studies.values())]
+    first, *others = studies.values()
+    priors = [prior for prior in first["priors"] if all(prior in own["priors"] for own in others)]
     if arguments.priors is not None:
         asked = arguments.priors.split(",")
         if missing := sorted(set(asked) - set(priors)):
@@ -153,10 +154,6 @@ def main() -> None:
             content = {"rows": rows, "pictures": arguments.pictures, "dtype": arguments.dtype}
             report = json.dumps(rounded(content | provenance()), indent=1)
             publish(arguments.json, f"{report}\n".encode())
-
-
-def _in_all(prior: str, studies: Collection[dict[str, Any]]) -> bool:
-    return all(prior in study["priors"] for study in studies)
 
 
 def folder(prior: str) -> str:

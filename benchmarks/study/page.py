@@ -49,9 +49,7 @@ def blocks(results: Path, images: Path) -> dict[str, str]:
 
 def _of_main(part: Part, images: Path) -> dict[str, str]:
     rivals = [
-        label
-        for prior in ("none", "class-images", "output-preservation")
-        for label in part.alone(prior)
+        label for prior in sections.RIVALS if prior != "weight-decay" for label in part.alone(prior)
     ]
     decays = part.alone("weight-decay")
     shown = ["![Fidelity against drift](images/study-pareto.png)"]

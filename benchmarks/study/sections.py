@@ -17,7 +17,7 @@ from textreg.evaluate.intervals import Measured
 NOT_RUN = "Not run yet."
 NO_POINTS = "The results hold no curve of each cell (`points`): write them again with `study.py`."
 _AT = {"steps": "equal steps", "time": "equal time"}
-_RIVALS = ("none", "class-images", "output-preservation", "weight-decay")
+RIVALS = ("none", "class-images", "output-preservation", "weight-decay")
 _SUMMED = {"class": "the class prompt", "neighbour": "neighbours"}
 _HELD_OUT = {
     "drift neighbour": "neighbour nouns' drift, %",
@@ -237,7 +237,7 @@ def short(part: Part) -> str:
     """Of a and b, how many of TextReg's rows are decided to drift less or more than each rival."""
     pools = ("class", "neighbour", "general")
     rows: list[list[str]] = []
-    for reference in [word for name in _RIVALS for word in part.alone(name)]:
+    for reference in [word for name in RIVALS for word in part.alone(name)]:
         own = [label for label in part.labels("textreg") if label != reference]
         for kind in ("fidelity", *part.kinds):
             found = [

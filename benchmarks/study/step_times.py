@@ -25,7 +25,7 @@ from study import PARTS, comparison, concepts_word
 from textreg.backbone import load
 from textreg.checkpoint import publish
 from textreg.compare.cells import Cell, plan_cells
-from textreg.compare.equal_time import steps_in_time
+from textreg.compare.equal_time import entry, key_of
 from textreg.trainer import trainings
 
 
@@ -83,16 +83,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         seconds = seconds_per_step(cells, Path(folder), arguments.rounds)
     total, reference = cells[0].run.tuning.steps, cells[0].variant.label
-    found = {
-        label: {
-            "steps": steps_in_time(total, own, seconds[reference]),
-            "seconds_per_step": own,
-        }
-        for label, own in seconds.items()
-    }
+    found = {label: entry(total, own, seconds[reference]) for label, own in seconds.items()}
     for label, row in found.items():
         print(f"{label}: {row['seconds_per_step']:.3f} s a step, {row['steps']} of {total} steps")
-    kept = {f"against {reference}, {total} steps": found}
+    kept = {key_of(reference, total): found}
     publish(asked.out / "equal_time.json", json.dumps(kept, indent=2).encode())
 
 

@@ -83,17 +83,12 @@ def plan_cells(
     if out.is_dir() and (others := sorted({p.name for p in out.iterdir()} - _OURS)):
         raise UserError(f"--out {out}: is no comparison's folder ({others[0]}); choose another")
     # Each cell is a run of its own, so concepts may share an identifier.
-    one = {"concepts": flags["concepts"][:1], "out": out}
-    first = build_run(flags | one, preset=preset, file=file)
+    one = flags | {"concepts": flags["concepts"][:1], "out": out}
+    first = build_run(one, preset=preset, file=file)
     if first.inversion.steps == 0 or first.tuning.steps == 0:
         raise UserError("--inversion-steps and --tuning-steps must both be at least 1 to compare")
     cells = [
-        replace(
-            _cell(
-                flags | {"concepts": [concept], "seed": first.seed + n}, variant, out, preset, file
-            ),
-            shares=shares,
-        )
+        _cell(one | {"concepts": [concept], "seed": first.seed + n}, variant, preset, file, shares)
         for concept in flags["concepts"]
         for n in range(seeds)
         for variant in variants
@@ -103,9 +98,14 @@ def plan_cells(
 
 
 def _cell(
-    flags: dict[str, Any], variant: Variant, out: Path, preset: str | None, file: Path | None
+    flags: dict[str, Any],
+    variant: Variant,
+    preset: str | None,
+    file: Path | None,
+    shares: tuple[float, ...],
 ) -> Cell:
-    common = build_run(flags | {"out": out}, preset=preset, file=file)
+    out: Path = flags["out"]
+    common = build_run(flags, preset=preset, file=file)
     home = out / "cells" / common.concepts[0].name / f"seed-{common.seed}"
     word = replace(
         common,
@@ -114,11 +114,12 @@ def _cell(
         tuning=replace(common.tuning, steps=0),
         card_pictures=0,
     )
-    own = build_run(flags | {"out": out} | variant.settings, preset=preset, file=file)
+    own = build_run(flags | variant.settings, preset=preset, file=file)
     priors.prior_of(own)
     inversion = replace(own.inversion, steps=0, embedding=word.out / EMBEDDING_FILE)
     run = replace(own, out=home / variant.folder, inversion=inversion, card_pictures=0)
-    return Cell(variant=variant, word=word, run=with_shared_class_pictures(run, out))
+    run = with_shared_class_pictures(run, out)
+    return Cell(variant=variant, word=word, run=run, shares=shares)
 
 
 def with_shared_class_pictures(run: Run, out: Path) -> Run:

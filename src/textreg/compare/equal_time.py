@@ -28,6 +28,19 @@ def steps_in_time(steps: int, seconds: float, reference_seconds: float) -> int:
     return max(1, math.floor(steps * reference_seconds / seconds))
 
 
+def key_of(reference: str, steps: int) -> str:
+    """Where equal_time.json keeps what was measured against a prior of so many steps."""
+    return f"against {reference}, {steps} steps"
+
+
+def entry(steps: int, seconds: float, reference_seconds: float) -> dict[str, Any]:
+    """What equal_time.json keeps of a prior."""
+    return {
+        "steps": steps_in_time(steps, seconds, reference_seconds),
+        "seconds_per_step": seconds,
+    }
+
+
 def seconds_per_step(cells: Sequence[Cell]) -> float:
     """Median over every step of stage 2 in these finished cells' metrics.jsonl."""
     seconds: list[float] = []
@@ -47,13 +60,12 @@ def equal_time(cells: Sequence[Cell], path: Path) -> dict[str, Any]:
     """
     labels = list(dict.fromkeys(cell.variant.label for cell in cells))
     kept: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    key = f"against {labels[0]}, {cells[0].run.tuning.steps} steps"
-    known: dict[str, Any] = kept.setdefault(key, {})
+    total = cells[0].run.tuning.steps
+    known: dict[str, Any] = kept.setdefault(key_of(labels[0], total), {})
     for label in labels:
         if label not in known:
             own = seconds_per_step([c for c in cells if c.variant.label == label])
             reference = known.get(labels[0], {"seconds_per_step": own})["seconds_per_step"]
-            steps = steps_in_time(cells[0].run.tuning.steps, own, reference)
-            known[label] = {"steps": steps, "seconds_per_step": own}
+            known[label] = entry(total, own, reference)
             publish(path, json.dumps(kept, indent=2).encode())
     return known
