@@ -5,7 +5,8 @@
     python benchmarks/study/study.py --out runs/study --parts main --concepts vase,rc_car --add
 
 All concepts of a prior and seed train in one batch; the same command goes on where it was stopped.
-Each part is an ordinary `textreg compare` whose page lies in its folder. With --add the cells join
+Each part is an ordinary `textreg compare` whose page lies in its folder: main, mask-0, ...; where
+parts share a folder, the page is of the one that ran last. With --add the cells join
 those that --results holds, so that other concepts and seeds may come from other machines.
 """
 
@@ -26,7 +27,7 @@ from textreg.compare.cells import SHARES
 from textreg.compare.comparison import EPSILON_PROMPTS, Watch
 from textreg.compare.variants import variants_of
 from textreg.concept_names import concept_noun
-from textreg.config import Run
+from textreg.config import Mask, Run
 from textreg.evaluate.evaluation import Options
 
 HERE = Path(__file__).parent
@@ -49,16 +50,27 @@ class Part:
     concepts: int
     seeds: int
     equal: Literal["steps", "both"] = "steps"
+    folder: str = ""
+    """Under --out; parts that start from the same words share one, and with it equal rows."""
     shares: tuple[float, ...] = ()
     """Where curves have points before their last; only equal fidelity asks for them."""
     settings: dict[str, Any] = field(default_factory=dict)
 
 
 PARTS = {"main": Part(priors="priors.yaml", concepts=8, seeds=3, equal="both", shares=SHARES)}
-PARTS |= {"ablations": Part(priors="ablations.yaml", concepts=4, seeds=2)}
+# One seed: concepts differ more than a concept's seeds do.
 PARTS |= {
+    name: Part(priors=f"{name}.yaml", concepts=8, seeds=1, folder="main")
+    for name in ("ablations", "candidates")
+}
+PARTS |= {
+    # Main's own words are those of the default ratio.
     f"mask-{100 * ratio:.0f}": Part(
-        priors="mask.yaml", concepts=4, seeds=2, settings={"mask.ratio": ratio}
+        priors="mask.yaml",
+        concepts=8,
+        seeds=1,
+        folder="main" if ratio == Mask().ratio else "",
+        settings={"mask.ratio": ratio},
     )
     for ratio in (0.0, 0.5, 0.75, 1.0)
 }
@@ -105,7 +117,7 @@ def _told(run: Run, done: int) -> bool:
 def comparison(
     name: str, part: Part, concepts: tuple[str, ...], arguments: argparse.Namespace
 ) -> Comparison:
-    """The comparison of a part; its folder is --out/NAME."""
+    """The comparison of a part, in its folder under --out."""
     data = arguments.data
     flags = {
         "concepts": [{"images": data / c, "noun": concept_noun(c)} for c in concepts],
@@ -116,7 +128,7 @@ def comparison(
     return Comparison(
         flags=flags | part.settings,
         variants=variants_of(str(HERE / part.priors)),
-        out=arguments.out / name,
+        out=arguments.out / (part.folder or name),
         seeds=min(part.seeds, arguments.seeds),
         equal=arguments.equal or part.equal,
         shares=part.shares,
