@@ -15,7 +15,7 @@ from wording import by_verdict, counted, difference
 from textreg.compare.summary import curves, summarise
 
 MARKS = ("short", "all", "textreg", "decay", "hard", "masks", "ablations", "falsifiers")
-MARKS += ("continual",)
+MARKS += ("candidates", "continual", "gains", "rivals")
 PRIORS: dict[str, dict[str, Any]] = {
     "none": {"prior": "none"},
     "class images": {"prior": "class-images"},
@@ -44,7 +44,10 @@ def content(concepts: int = 3, seeds: int = 2, edits: float = 0.0) -> dict[str, 
         for seed in range(seeds):
             for label, most in DRIFT.items():
                 noise = 0.1 * float(torch.rand(1, generator=random))
-                shares = {pool: most * (1 + noise) for pool in ("class", "neighbour", "general")}
+                shares = {
+                    pool: most * (1 + noise)
+                    for pool in ("class", "class_elsewhere", "neighbour", "general")
+                }
                 shares["null"] = 0.0
                 where = {"concept": concept, "prior": label, "seed": seed}
                 for step in (0, 150, 300):
@@ -103,6 +106,7 @@ def test_every_section_says_that_it_was_not_run(tmp_path: Path, images: Path) ->
 
 def test_sections_are_written_from_numbers(tmp_path: Path, images: Path) -> None:
     write(tmp_path, "main", content())
+    write(tmp_path, "ablations", content())
     for ratio, more in ((0, 0.0), (50, 0.05)):
         write(tmp_path, f"mask-{ratio}", content(edits=more))
     found = page.blocks(tmp_path, images)
@@ -115,9 +119,16 @@ def test_sections_are_written_from_numbers(tmp_path: Path, images: Path) -> None
         "At equal fidelity, drift of the class prompt: **less** for *hard*; undecided for *soft*."
     )
     assert "- hard: held; largest drift in any of 6 cells: class prompt 0.00 %" in found["hard"]
-    assert "soft, 0.5" not in found["ablations"]
     assert "edits against ratio 0: **more** for *none, 0.5*" in found["masks"]
+    assert "| none | 300 |" in found["ablations"]
+    (line,) = [x for x in found["ablations"].split("\n- ") if "At equal steps, fidelity" in x]
+    assert "Minus *none*:" in found["ablations"]
+    alike = "*class images*, *weight decay*, *soft* and *hard*"
+    assert line == f"At equal steps, fidelity: no difference in any pair for {alike}."
     assert "**moved** under *soft*" in found["falsifiers"]
+    # 300 steps: .3 above the word, which has .6.
+    assert "The word alone, at step 0, has fidelity 0.600." in found["gains"]
+    assert "| hard | +0.300 [+0.300, +0.300] | 100% | +0.300 |" in found["gains"]
     assert "abc" in found["all"]
     plots = ["study-edits.svg", "study-equal-fidelity.svg", "study-masks.svg", "study-pareto.png"]
     assert sorted(p.name for p in images.iterdir()) == plots
@@ -139,27 +150,23 @@ def test_without_the_points_of_cells_equal_fidelity_is_left_open() -> None:
     assert "| none | fidelity |" not in sections.short(part)
 
 
-def test_continual_in_pairs_of_concept_and_seed() -> None:
-    def sequence(prior: str, seed: int, last: list[float]) -> dict[str, Any]:
-        names = ["cat", "dog", "vase"]
-        drift = {name: dict.fromkeys(("class", "neighbour"), 0.5) for name in names}
-        added = {"added": [0.9] * 3, "end": last}
-        return {"prior": prior, "seed": seed, "concepts": names, "drift": drift} | added
+def test_continual_in_means_over_seeds() -> None:
+    def sequence(prior: str, seed: int, lost: float) -> dict[str, Any]:
+        drift = dict.fromkeys(("class", "class_elsewhere", "neighbour", "general", "null"), 0.5)
+        measured = {"A": 0.9 - lost, "F": lost, "drift": drift}
+        return {"prior": prior, "seed": seed, "concepts": ["cat", "dog"]} | measured
 
     rows = [
-        sequence(prior, seed, [0.9 - lost, 0.9 - 2 * lost, 0.9])
+        sequence(prior, seed, lost + 0.02 * seed)
         for prior, lost in (("none", 0.2), ("hard", 0.01))
         for seed in (0, 1)
     ]
-    text = sections.continual({"rows": rows})
-    # A: (.7 + .5 + .9) / 3 and (.89 + .88 + .9) / 3; F: (.2 + .4 + 0) / 3 and (.01 + .02 + 0) / 3.
-    assert "| none | 0.70" in text
-    assert "| hard | 0.89" in text
-    assert "minus none +0.19" in text
-    assert "minus none -0.19" in text
-    assert "drift of the class prompt, %" in text
-    assert "50.0" in text
-    assert "3 concepts one after another, 2 seeds." in text
+    # The second seed of one prior is not there: it is left out, as are means of fewer seeds.
+    text = sections.continual({"rows": [*rows, sequence("soft", 0, 0.1)]})
+    assert "2 concepts (cat, dog), 2 seeds." in text
+    assert "| none | 0.690 | 0.210 | 50.00 | 50.00 | 50.00 | 50.00 | 50.00 |" in text
+    assert "| hard | 0.880 | 0.020 |" in text
+    assert "soft" not in text
 
 
 def test_wording() -> None:

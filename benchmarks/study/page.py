@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,22 @@ PAGE = ROOT / "docs" / "study.md"
 def blocks(results: Path, images: Path) -> dict[str, str]:
     """What stands between each pair of marks; the plots are written into `images`."""
     main = Part.read(results / "study-main.json")
-    found = dict.fromkeys(("short", "all", "textreg", "decay", "hard", "falsifiers"), "")
+    found = dict.fromkeys(("short", "all", "textreg", "decay", "hard", "falsifiers", "gains"), "")
     if main is None:
         missing = f"{sections.NOT_RUN} benchmarks/results/study-main.json is not there."
         found = dict.fromkeys(found, missing)
     else:
         found = _of_main(main, images)
     found["masks"] = _masks(results, images)
-    found["ablations"] = _one(results / "study-ablations.json", sections.ablations)
+    found["ablations"] = _one(results / "study-ablations.json")
+    found["candidates"] = _one(results / "study-candidates.json", "textreg hard", "none")
+    rivals = Part.read(results / "study-rivals.json")
+    found["rivals"] = sections.NOT_RUN
+    if rivals is not None:
+        others = [label for label in rivals.settings if label not in rivals.ours()]
+        told = source(results / "study-rivals.json", _groups(rivals))
+        shown = [sections.all_priors(rivals), sections.rivals(rivals, others, [])]
+        found["rivals"] = "\n\n".join([sections.amount(rivals), *shown, told])
     continual = results / "study-continual.json"
     found["continual"] = sections.NOT_RUN
     if continual.is_file():
@@ -62,7 +70,10 @@ def _of_main(part: Part, images: Path) -> dict[str, str]:
         plots.edits(part, images / "study-edits.svg")
         held_out = "\n\n![Edits, drift and fidelity](images/study-edits.svg)"
     told = source(RESULTS / "study-main.json", _groups(part))
+    if "equal_time" in part.content:
+        shown.append(sections.step_seconds(part))
     return {
+        "gains": sections.gains(part),
         "short": f"{sections.amount(part)}\n\n{sections.short(part)}",
         "all": "\n\n".join([sections.amount(part), sections.all_priors(part), *shown, told]),
         "textreg": sections.rivals(part, rivals, part.kinds),
@@ -91,11 +102,13 @@ def _masks(results: Path, images: Path) -> str:
     return "\n\n".join(["  \n".join(run), text, plot, told])
 
 
-def _one(path: Path, write: Callable[[Part], str]) -> str:
+def _one(path: Path, *references: str) -> str:
     part = Part.read(path)
     if part is None:
         return sections.NOT_RUN
-    return "\n\n".join([sections.amount(part), write(part), source(path, _groups(part))])
+    return "\n\n".join(
+        [sections.amount(part), sections.minus(part, *references), source(path, _groups(part))]
+    )
 
 
 def source(path: Path, groups: Mapping[str, Mapping[str, Any]]) -> str:

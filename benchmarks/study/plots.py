@@ -13,7 +13,7 @@ from wording import NAMES
 
 from textreg.compare.pareto import draw_pareto
 
-_POOLS = ("class", "neighbour", "general")
+_POOLS = ("class", "class_elsewhere", "neighbour", "general")
 _INK, _SOFT = "#44403c", "#d6d3d1"
 _COLOURS = ("#0f766e", "#c2410c", "#6d28d9", "#0369a1", "#be185d")
 _MARKERS = "os^Dv"
@@ -26,9 +26,9 @@ def pareto(part: Part, path: Path) -> None:
 
 def equal_fidelity(part: Part, references: Sequence[str], path: Path) -> None:
     """TextReg's drift minus others' at the fidelity that both reach."""
-    own = [label for label in part.labels("textreg") if label not in references]
+    own = [label for label in part.ours() if label not in references]
     figure = Figure(
-        figsize=(11, 1.2 + 0.12 * len(own) * (1 + len(references))), layout="constrained"
+        figsize=(14, 1.2 + 0.12 * len(own) * (1 + len(references))), layout="constrained"
     )
     axes = figure.subplots(1, len(_POOLS), sharey=True)
     for axis, pool in zip(axes, _POOLS, strict=True):
@@ -79,7 +79,7 @@ def edits(part: Part, path: Path) -> None:
             )
         _plain(axis)
     axes[0].set_xscale("symlog", linthresh=0.1)
-    axes[0].set_xlim(left=0)
+    axes[0].set_xlim(left=-0.01)
     axes[0].set_xlabel("drift of neighbour nouns, % of what the prompt does", color=_INK)
     axes[1].set_xlabel("fidelity", color=_INK)
     axes[0].set_ylabel("held-out edits followed", color=_INK)

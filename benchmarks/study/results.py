@@ -64,6 +64,11 @@ class Part:
             and all(given.get(f"textreg.{name}") == value for name, value in wanted.items())
         ]
 
+    def ours(self) -> list[str]:
+        """The rows of TextReg: soft, hard and gated, alone or joined with others."""
+        own = {*self.labels("textreg"), *self.labels("gated")}
+        return [label for label in self.settings if label in own]
+
     def alone(self, word: str) -> list[str]:
         """The rows of one prior alone."""
         return [label for label, given in self.settings.items() if given["prior"] == word]
@@ -78,7 +83,27 @@ class Part:
 
     def mean(self, kind: Kind, label: str, metric: str) -> Measured:
         """Mean over the cells, with its interval."""
-        return self.spread.mean(self.spread.values(self.values(kind, label, metric)))
+        return self.mean_of(self.values(kind, label, metric))
+
+    def at_step(self, label: str, step: int) -> dict[Place, float]:
+        """Fidelity at a step of stage 2 in each cell; a curve's last step is -1."""
+        found: dict[Place, list[tuple[int, float]]] = {}
+        for point in self.content["points"]:
+            if point["prior"] == label:
+                place = (point["concept"], point["seed"])
+                found.setdefault(place, []).append((point["step"], point["fidelity"]))
+        return {
+            place: max(line)[1] if step < 0 else dict(line)[step] for place, line in found.items()
+        }
+
+    def gain(self, label: str) -> dict[Place, float]:
+        """Fidelity at the end of a curve minus the word's."""
+        word, end = self.at_step(label, 0), self.at_step(label, -1)
+        return {place: end[place] - word[place] for place in word}
+
+    def mean_of(self, values: Mapping[Place, float]) -> Measured:
+        """Mean over the cells, with its interval."""
+        return self.spread.mean(self.spread.values(values))
 
     def against(self, kind: Kind, own: str, reference: str, metric: str) -> Found:
         """One prior minus another at equal concept and seed."""

@@ -7,9 +7,8 @@ from typing import Any
 
 from marked_page import table
 from results import Found, Kind, Part, between
-from wording import NAMES, POOLS, by_verdict, counted, difference, interval, is_percent, number
+from wording import NAMES, POOLS, by_verdict, counted, difference, is_percent, number
 
-from textreg.compare.summary import Spread
 from textreg.compare.table import table as compared
 from textreg.evaluate.decisions import DRIFT_MARGIN, UNDECIDED, drifted
 from textreg.evaluate.intervals import Measured
@@ -18,8 +17,8 @@ NOT_RUN = "Not run yet."
 NO_POINTS = "The results hold no curve of each cell (`points`): write them again with `study.py`."
 _AT = {"steps": "equal steps", "time": "equal time"}
 RIVALS = ("none", "class-images", "output-preservation", "weight-decay")
-_SUMMED = {"class": "the class prompt", "neighbour": "neighbours"}
 _HELD_OUT = {
+    "drift class_elsewhere": "the class in held-out prompts, drift, %",
     "drift neighbour": "neighbour nouns' drift, %",
     "drift general": "other prompts' drift, %",
     "neighbour read": "neighbours read as their noun, minus base",
@@ -47,17 +46,49 @@ def _many(things: Collection[object], noun: str) -> str:
 
 
 def all_priors(part: Part) -> str:
-    """The tables of `textreg compare`."""
+    """The tables of `textreg compare`, but for seconds, which runs of other hours cannot share."""
     blocks: list[str] = []
     for kind in part.kinds:
         heads, *rows = compared(part.content["summary"], kind)
+        place = heads.index("s")
+        heads, *rows = ([*line[:place], *line[place + 1 :]] for line in (heads, *rows))
         blocks.append(f"At {_AT[kind]}, against {part.reference}:\n\n{table(heads, rows)}")
     return "\n\n".join(blocks)
 
 
+def gains(part: Part) -> str:
+    """What stage 2 adds to the word that all rows of a cell begin with."""
+    if "points" not in part.content:
+        return NO_POINTS
+    word = part.mean_of(part.at_step(part.reference, 0)).value
+    whole = part.mean_of(part.gain(part.reference)).value
+    rows = []
+    for label in part.settings:
+        gain = part.mean_of(part.gain(label))
+        low, high = (number(x, False, sign=True) for x in (gain.low, gain.high))
+        least = min(part.gain(label).values())
+        cells = [f"{number(gain.value, False, sign=True)} [{low}, {high}]"]
+        rows.append([label, *cells, f"{gain.value / whole:.0%}", number(least, False, sign=True)])
+    heads = ["", "fidelity, minus the word's", f"share of {part.reference}'s", "least of any cell"]
+    return f"The word alone, at step 0, has fidelity {word:.3f}.\n\n{table(heads, rows)}"
+
+
+def step_seconds(part: Part) -> str:
+    """Seconds of a step, which equal time goes by."""
+    (found,) = part.content["equal_time"].values()
+    least = found[part.reference]["seconds_per_step"]
+    rows = [
+        [label, f"{one['seconds_per_step']:.3f}", f"{one['seconds_per_step'] / least:.2f}",
+         str(one["steps"])]
+        for label, one in found.items()
+    ]  # fmt: skip
+    heads = ["", "s a step", f"by {part.reference}'s", "steps in equal time"]
+    return table(heads, rows)
+
+
 def rivals(part: Part, references: Sequence[str], kinds: Sequence[Kind]) -> str:
     """TextReg's rows against each of some others: at equal fidelity, and at equal steps, time."""
-    own = [label for label in part.labels("textreg") if label not in references]
+    own = [label for label in part.ours() if label not in references]
     blocks: list[str] = []
     for reference in references:
         blocks += [f"#### Against {reference}", _equal_fidelity(part, own, reference)]
@@ -119,7 +150,8 @@ def hard_mode(part: Part) -> str:
     if not hard:
         return NOT_RUN
     rows: list[list[str]] = []
-    others = [*part.alone("none"), *part.labels("textreg", hard=False), *part.alone("weight-decay")]
+    others = [*part.alone("none"), *part.labels("textreg", hard=False), *part.alone("gated")]
+    others += part.alone("weight-decay")
     metrics = [name for name in ("fidelity", "editability") if part.has(name)]
     found: dict[str, dict[str, Found]] = {name: {} for name in metrics}
     for label in hard:
@@ -182,10 +214,13 @@ def masks(parts: Mapping[float, Part]) -> str:
     return f"{table(heads, rows)}\n\n{lines or 'One ratio alone compares with nothing.'}"
 
 
-def ablations(part: Part) -> str:
-    """One choice changed at a time, against the part's first row."""
-    own = [label for label in part.settings if label != part.reference]
-    return f"Minus *{part.reference}*.\n\n{_equal(part, own, part.reference, 'steps')}"
+def minus(part: Part, *references: str) -> str:
+    """All rows of a part, and what each of the others is minus some of them."""
+    blocks = [all_priors(part)]
+    for reference in references or (part.reference,):
+        own = [label for label in part.settings if label != reference]
+        blocks += [f"Minus *{reference}*:", _equal(part, own, reference, "steps")]
+    return "\n\n".join(blocks)
 
 
 def falsifiers(part: Part) -> str:
@@ -213,7 +248,7 @@ def _moved(part: Part, mean: Measured) -> str:
 
 def _falsified(part: Part, kind: Kind, names: Sequence[str]) -> str:
     lines: list[str] = []
-    own = part.labels("textreg")
+    own = part.ours()
     for name in names if own else ():
         if is_percent(name):
             means: dict[str, Measured] = {label: part.mean(kind, label, name) for label in own}
@@ -235,10 +270,10 @@ def _falsified(part: Part, kind: Kind, names: Sequence[str]) -> str:
 
 def short(part: Part) -> str:
     """Of a and b, how many of TextReg's rows are decided to drift less or more than each rival."""
-    pools = ("class", "neighbour", "general")
+    pools = [pool for pool in POOLS if pool != "null"]
     rows: list[list[str]] = []
     for reference in [word for name in RIVALS for word in part.alone(name)]:
-        own = [label for label in part.labels("textreg") if label != reference]
+        own = [label for label in part.ours() if label != reference]
         for kind in ("fidelity", *part.kinds):
             found = [
                 [
@@ -253,47 +288,27 @@ def short(part: Part) -> str:
             if any(cells):
                 rows.append([reference, kind, *cells])
     heads = ["against", "at equal", *(NAMES[f"drift {pool}"] for pool in pools)]
-    told = f"How many of TextReg's {len(part.labels('textreg'))} rows drift less, or more:"
+    told = f"How many of TextReg's {len(part.ours())} rows drift less, or more:"
     return f"{told}\n\n{table(heads, rows)}\n\n{held(part)}"
 
 
 def continual(report: Mapping[str, Any]) -> str:
-    """A and F by prior, against none in pairs of (concept, seed)."""
-    last: dict[str, dict[tuple[str, int], float]] = {}
-    lost: dict[str, dict[tuple[str, int], float]] = {}
-    moved: dict[str, dict[str, dict[tuple[str, int], float]]] = {pool: {} for pool in _SUMMED}
+    """A, F and drift by prior, each a mean over seeds; of one last model nothing is tested."""
+    by_label: dict[str, list[Mapping[str, Any]]] = {}
     for row in report["rows"]:
-        for i, name in enumerate(row["concepts"]):
-            place = (name, row["seed"])
-            last.setdefault(row["prior"], {})[place] = row["end"][i]
-            lost.setdefault(row["prior"], {})[place] = row["added"][i] - row["end"][i]
-            for pool, by_label in moved.items():
-                by_label.setdefault(row["prior"], {})[place] = row["drift"][name][pool]
-    whole = {label for label, found in last.items() if found.keys() == last["none"].keys()}
-    spread = Spread(list(last["none"]))
-    heads = {"A, fidelity at the end": last, "F, fidelity lost": lost}
-    heads |= {f"drift of {name}, %": moved[pool] for pool, name in _SUMMED.items()}
-    rows: list[list[str]] = []
-    found: dict[str, dict[str, Found]] = {head: {} for head in heads}
-    for label in (label for label in last if label in whole):
-        cells: list[str] = []
-        for head, by_label in heads.items():
-            values = spread.values(by_label[label])
-            mean, percent = spread.mean(values).plain(), head.endswith("%")
-            cell = f"{number(mean['value'], percent)}{interval(mean, percent)}"
-            if label != "none":
-                one = spread.compare(values, spread.values(by_label["none"]))
-                found[head][label] = one
-                cell += f"; minus none {difference(one, percent)}"
-            cells.append(cell)
-        rows.append([label, *cells])
-    concepts = _many(report["rows"][0]["concepts"], "concept")
-    seeds = _many({row["seed"] for row in report["rows"]}, "seed")
-    lines = [f"- {head}, against none: {by_verdict(each)}" for head, each in found.items()]
-    return "\n\n".join(
-        [
-            f"{concepts} one after another, {seeds}.",
-            table(["", *heads], rows),
-            "\n".join(lines),
-        ]
-    )
+        by_label.setdefault(row["prior"], []).append(row)
+    most = max(len(rows) for rows in by_label.values())
+    lines: list[list[str]] = []
+    for label, some in ((label, rows) for label, rows in by_label.items() if len(rows) == most):
+        cells = [number(_average([row[name] for row in some]), False) for name in ("A", "F")]
+        drifts = [_average([row["drift"][pool] for row in some]) for pool in POOLS]
+        lines.append([label, *cells, *(number(drift, True) for drift in drifts)])
+    heads = ["", "A, fidelity at the end", "F, fidelity lost"]
+    heads += [f"{NAMES[f'drift {pool}']}, %" for pool in POOLS]
+    concepts = report["rows"][0]["concepts"]
+    told = f"{_many(concepts, 'concept')} ({', '.join(concepts)}), {_many(range(most), 'seed')}."
+    return f"{told}\n\n{table(heads, lines)}"
+
+
+def _average(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -63,6 +63,7 @@ PARTS |= {
     name: Part(priors=f"{name}.yaml", concepts=8, seeds=1, folder="main")
     for name in ("ablations", "candidates")
 }
+PARTS["rivals"] = Part(priors="rivals.yaml", concepts=8, seeds=1, folder="main", shares=SHARES)
 PARTS |= {
     # Main's own words are those of the default ratio.
     f"mask-{100 * ratio:.0f}": Part(
@@ -95,6 +96,9 @@ def run_part(
         Watch(step=_told, measuring=lambda folder: print(f"measuring {folder}", flush=True)),
     )
     if content is not None:
+        times = arguments.out / (part.folder or name) / "equal_time.json"
+        if part.equal == "both" and times.is_file():
+            content["equal_time"] = json.loads(times.read_text())
         results.mkdir(parents=True, exist_ok=True)
         path = results / f"study-{name}.json"
         kept = rounded(kept_of(content, part) | provenance() | {"dtype": arguments.dtype})

@@ -9,6 +9,7 @@ from textreg.evaluate.decisions import UNDECIDED
 
 NAMES = {
     "drift class": "class prompt",
+    "drift class_elsewhere": "class elsewhere",
     "drift neighbour": "neighbour nouns",
     "drift general": "other prompts",
     "drift null": "empty prompt",
@@ -22,7 +23,7 @@ _HEADS = {
     "equal": "no difference in any pair",
     UNDECIDED: UNDECIDED,
 }
-POOLS = ("class", "neighbour", "general", "null")
+POOLS = ("class", "class_elsewhere", "neighbour", "general", "null")
 
 
 def number(value: float, percent: bool, *, sign: bool = False) -> str:

@@ -12,7 +12,7 @@ from textreg.regular_file import read_regular
 
 _MOST_PROMPTS = 1 << 24
 """Bytes of a user's prompt file."""
-Pool = Literal["class", "neighbour", "general", "null"]
+Pool = Literal["class", "class_elsewhere", "neighbour", "general", "null"]
 
 
 def templates(name: str) -> list[str]:

@@ -118,7 +118,13 @@ def test_a_row_each_prior_and_seed_in_the_form_of_report_json(
         assert row["concept"] == "cat"
         assert row["seconds"] > 0
         assert 0 <= row["fidelity"]["score"] <= 1
-        assert list(row["drift"]["epsilon"]) == ["class", "neighbour", "general", "null"]
+        assert list(row["drift"]["epsilon"]) == [
+            "class",
+            "class_elsewhere",
+            "neighbour",
+            "general",
+            "null",
+        ]
     drift = {r["prior"]: r["drift"]["epsilon"] for r in content["rows"] if r["seed"] == 1}
     assert drift["none"]["class"] > 0
     assert drift["gated"]["neighbour"] == 0

@@ -83,7 +83,7 @@ def test_the_report_keeps_its_contract(finished: Path, measured: dict[str, Any])
     assert 0 <= row["fidelity"]["score"] <= 1
     assert 0 <= row["editability"]["score"] <= 1
     epsilon = row["drift"]["epsilon"]
-    assert list(epsilon) == ["class", "neighbour", "general", "null"]
+    assert list(epsilon) == ["class", "class_elsewhere", "neighbour", "general", "null"]
     assert all(isinstance(value, float) and value >= 0 for value in epsilon.values())
     assert measured["features"] == [{"name": "means", "sha256": "0" * 64}]
     assert measured["left_out"] == ["kid needs 16 pictures a side, there are 8: --num-images 16"]

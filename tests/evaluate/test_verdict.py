@@ -1,5 +1,6 @@
 import pytest
 
+from textreg.compare.summary import POOLS
 from textreg.evaluate.verdict import answers, share, tone, verdict
 
 
@@ -25,9 +26,7 @@ def row(**changes: str) -> dict:
             "kind": "share of pictures",
             "verdict": words["edits"],
         },
-        "drift": {
-            "epsilon_shares": {p: drift(p) for p in ("class", "neighbour", "general", "null")}
-        },
+        "drift": {"epsilon_shares": {pool: drift(pool) for pool in POOLS}},
     }
 
 
@@ -42,8 +41,8 @@ def test_all_is_well() -> None:
 def test_what_went_wrong_is_said_with_its_size() -> None:
     said = verdict(row(**{"class": "moved"}, general="moved", edits="lost"))
     assert said == (
-        "The concept was learned, any other cat moved, by 20% of what its prompt does, other "
-        "prompts moved, by up to 20% of what they do, and prompts are followed less than before "
+        "The concept was learned, any other cat moved, by up to 20% of what its prompts do, "
+        "other prompts moved, by up to 20% of what they do, and prompts are followed less than before "
         "(90%, base 100%)."
     )
 
@@ -52,6 +51,10 @@ def test_undecided_is_no_winner() -> None:
     undecided = row(**dict.fromkeys(("fidelity", "class", "neighbour", "edits"), "undecided"))
     assert verdict(undecided).count("undecided") == 4
     assert [answer.tone for answer in answers(undecided)] == ["open"] * 4
+    # Held where it is pinned is not held everywhere.
+    elsewhere = answers(row(class_elsewhere="moved"))[1]
+    assert elsewhere.verdict == "moved"
+    assert "its own prompt 20%, held-out prompts 20%" in elsewhere.detail
     # One pool that moved outweighs one that is undecided.
     assert answers(row(neighbour="undecided", null="moved"))[2].verdict == "moved"
 

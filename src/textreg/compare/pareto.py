@@ -9,9 +9,15 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-PANELS = {"class": "the class prompt", "neighbour": "neighbour nouns", "general": "other prompts"}
+PANELS = {
+    "class": "the class prompt",
+    "class_elsewhere": "the class in other prompts",
+    "neighbour": "neighbour nouns",
+    "general": "other prompts",
+}
 _COLOURS = ("#57534e", "#c2410c", "#0f766e", "#6d28d9", "#0369a1", "#a16207", "#be185d", "#4d7c0f")
-_LINES = ("-", "--", ":", "-.")
+_COLOURS += ("#1d4ed8", "#dc2626", "#0891b2", "#7c2d12", "#9333ea")
+_MARKERS = "osD^vPX*"
 _INK, _SOFT = "#44403c", "#d6d3d1"
 _LINEAR_BELOW = 0.1
 
@@ -24,13 +30,13 @@ def draw_pareto(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     """
     with matplotlib.rc_context({"font.size": 10}):
         rows = -(-len(curves) // 4)
-        figure = Figure(figsize=(12, 4.2 + 0.22 * rows), dpi=110, layout="constrained")
+        figure = Figure(figsize=(15, 4.2 + 0.22 * rows), dpi=110, layout="constrained")
         axes = figure.subplots(1, len(PANELS), sharey=True)
         for axis, (pool, title) in zip(axes, PANELS.items(), strict=True):
             for number, (label, points) in enumerate(curves.items()):
                 colour = _COLOURS[number % len(_COLOURS)]
-                line = _LINES[number // len(_COLOURS) % len(_LINES)]
-                _draw_line(axis, pool, label, points, colour, line)
+                marker = _MARKERS[number % len(_MARKERS)]
+                _draw_line(axis, pool, label, points, colour, marker)
             # A prior that holds a prompt exactly has drift 0, which no logarithm shows.
             axis.set_xscale("symlog", linthresh=_LINEAR_BELOW)
             axis.set_xlim(left=-_LINEAR_BELOW / 8)
@@ -49,11 +55,11 @@ def draw_pareto(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
 
 
 def _draw_line(
-    axis: Any, pool: str, label: str, points: Sequence[Mapping[str, Any]], colour: str, line: str
+    axis: Any, pool: str, label: str, points: Sequence[Mapping[str, Any]], colour: str, marker: str
 ) -> None:
     x = [100 * point["drift"][pool]["value"] for point in points]
     y = [point["fidelity"]["value"] for point in points]
-    axis.plot(x, y, line, color=colour, lw=1.6, marker="o", ms=3.5, label=label)
+    axis.plot(x, y, "-", color=colour, lw=1.6, marker=marker, ms=4.5, label=label)
     for point, right, up in zip(points, x, y, strict=True):
         low, high = (100 * limit for limit in point["drift"][pool]["interval"])
         axis.plot([low, high], [up, up], color=colour, lw=0.8, alpha=0.5)

@@ -12,7 +12,7 @@ from textreg.compare.intervals import cell_resamples
 from textreg.compare.paired_test import decide, sign_flip_p
 from textreg.evaluate.intervals import Measured, measured, weighted_mean
 
-POOLS = ("class", "neighbour", "general", "null")
+POOLS = ("class", "class_elsewhere", "neighbour", "general", "null")
 Place = tuple[str, int]
 """(concept, seed)."""
 

@@ -11,6 +11,7 @@ COLUMNS = {
     "fidelity": "fidelity",
     "editability": "editability",
     "drift class": "class %",
+    "drift class_elsewhere": "class elsewhere %",
     "drift neighbour": "neighbours %",
     "drift general": "general %",
     "drift null": "empty %",

@@ -12,6 +12,7 @@ from textreg.evaluate.verdict import share
 
 _POOLS = {
     "class": "the class prompt",
+    "class_elsewhere": "the class in held-out prompts",
     "neighbour": "other nouns",
     "general": "general prompts",
     "null": "the empty prompt",

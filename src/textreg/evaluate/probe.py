@@ -19,7 +19,6 @@ from textreg.prompts import Pool, drift_pools, instance_templates, templates
 VERSION = 1
 """Raise when the same model and prompts get other numbers."""
 TIMESTEPS = 8
-POOLS: tuple[Pool, ...] = ("class", "neighbour", "general", "null")
 
 
 def epsilon_pools(concept: Concept, questions: Questions, count: int) -> dict[Pool, list[str]]:
@@ -27,6 +26,8 @@ def epsilon_pools(concept: Concept, questions: Questions, count: int) -> dict[Po
     template = templates(f"class_{concept.learnable_property}")[0]
     pools: dict[Pool, Sequence[str]] = {
         "class": drift_pools(concept)["class"],
+        # No class template is among them: what hard mode pins is only what "class" asks.
+        "class_elsewhere": [edit.of(concept.noun) for edit in questions.edits],
         "neighbour": [template.replace("{}", noun) for noun in questions.neighbours],
         "general": questions.general,
         "null": [""],

@@ -39,7 +39,7 @@ def tone(verdict: str | None) -> str:
 def answers(row: dict[str, Any]) -> list[Answer]:
     """Was it learned, did the class hold, did the rest, are prompts followed."""
     noun, drift = row["noun"], row["drift"]["epsilon_shares"]
-    found = [_learned(noun, row["fidelity"]), _held(noun, drift["class"]), _rest(drift)]
+    found = [_learned(noun, row["fidelity"]), _held(noun, drift), _rest(drift)]
     if row["editability"]["score"] is not None:
         found.append(_followed(row["editability"]))
     return found
@@ -80,36 +80,40 @@ def _learned(noun: str, fidelity: dict[str, Any]) -> Answer:
 
 
 def _held(noun: str, drift: dict[str, Any]) -> Answer:
-    moved = share(drift["value"])
-    sentence = {
+    """The class in its own prompt, which a prior may pin, and in others, which none saw."""
+    pools = {"its own prompt": "class", "held-out prompts": "class_elsewhere"}
+    sentences = {
         "held": f"any other {noun} is still what it was",
-        "moved": f"any other {noun} moved, by {moved} of what its prompt does",
+        "moved": f"any other {noun} moved, by up to {{most}} of what its prompts do",
         UNDECIDED: f"whether any other {noun} moved is undecided",
-    }[drift["verdict"]]
-    low, high = (share(x) for x in drift["interval"])
-    return Answer(
-        question="Class held?",
-        verdict=drift["verdict"],
-        sentence=sentence,
-        figure=moved,
-        detail=f"drift of the class prompt ({low} to {high}); 100%: as much as the prompt does",
-    )
+    }
+    return _worst("Class held?", drift, pools, sentences)
 
 
 def _rest(drift: dict[str, Any]) -> Answer:
-    """Other nouns, general prompts and the empty one: as bad as the worst of them."""
     pools = {"other nouns": "neighbour", "general prompts": "general", "empty prompt": "null"}
+    sentences = {
+        "held": "other prompts held",
+        "moved": "other prompts moved, by up to {most} of what they do",
+        UNDECIDED: "whether other prompts moved is undecided",
+    }
+    return _worst("The rest held?", drift, pools, sentences)
+
+
+def _worst(
+    question: str, drift: dict[str, Any], pools: dict[str, str], sentences: dict[str, str]
+) -> Answer:
+    """As bad as the worst of some pools, which are given by what they are called."""
     verdicts = [drift[pool]["verdict"] for pool in pools.values()]
     worst = next((v for v in ("moved", UNDECIDED) if v in verdicts), "held")
     most = share(max(drift[pool]["value"] for pool in pools.values()))
-    sentence = {
-        "held": "other prompts held",
-        "moved": f"other prompts moved, by up to {most} of what they do",
-        UNDECIDED: "whether other prompts moved is undecided",
-    }[worst]
-    detail = ", ".join(f"{name} {share(drift[pool]['value'])}" for name, pool in pools.items())
+    shares = ", ".join(f"{name} {share(drift[pool]['value'])}" for name, pool in pools.items())
     return Answer(
-        question="The rest held?", verdict=worst, sentence=sentence, figure=most, detail=detail
+        question=question,
+        verdict=worst,
+        sentence=sentences[worst].replace("{most}", most),
+        figure=most,
+        detail=f"drift of {shares}; 100%: as much as the prompt does",
     )
 
 
