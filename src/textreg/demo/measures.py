@@ -66,6 +66,7 @@ class Measures:
         class_prompt = f"a photo of a {concept.noun}"
         pools: dict[Pool, Sequence[str]] = {
             "class": [class_prompt] * _PER_POOL,
+            "class_elsewhere": [prompt.replace("{}", concept.noun) for prompt, *_ in EDITS] * 2,
             "neighbour": [f"a photo of a {noun}" for noun in _NEIGHBOURS if noun != concept.noun],
             "general": _GENERAL,
             "null": [""] * _PER_POOL,

@@ -62,13 +62,18 @@ def write_report(
 
 def verdict(rows: dict[str, dict[str, Any]]) -> str:
     """What the numbers say, in a sentence."""
-    none, ours = (rows[name]["drift"]["epsilon"]["class"] for name in ("none", "textreg"))
+    drifts = [rows[name]["drift"]["epsilon"] for name in ("none", "textreg")]
+    (none, ours), elsewhere = (
+        [drift[pool] for drift in drifts] for pool in ("class", "class_elsewhere")
+    )
     edits = [rows[name]["editability"]["score"] for name in ("none", "textreg")]
     if ours >= none:
         return "Here TextReg did not hold the class better than no prior at all."
     held = "did not move at all" if ours < 1e-9 else f"moved {none / ours:,.0f} times less"
+    if elsewhere[1] > 0:
+        held += f", in prompts that it never saw {elsewhere[0] / elsewhere[1]:,.0f} times less"
     return (
-        f"With TextReg the class {held}; edits were followed in {edits[1]:.0%} of the pictures, "
+        f"With TextReg the class prompt {held}; edits were followed in {edits[1]:.0%} of the pictures, "
         f"without it in {edits[0]:.0%}."
     )
 
@@ -100,13 +105,14 @@ def _sections(pictures: dict[str, dict[str, Shown]]) -> dict[str, list[dict[str,
 def _curves(points: Sequence[dict[str, Any]]) -> str:
     """Drift of each pool and fidelity over the steps of stage 2, as one picture."""
     panels = [
-        ("class", "drift of the class"),
-        ("neighbour", "drift of other nouns"),
-        ("general", "drift of general prompts"),
+        ("class", "drift of the class prompt"),
+        ("class_elsewhere", "of the class in other prompts"),
+        ("neighbour", "of other nouns"),
+        ("general", "of general prompts"),
         ("fidelity", "fidelity to the photos"),
     ]
     with matplotlib.rc_context({"svg.hashsalt": "textreg", "font.size": 9}):
-        figure = Figure(figsize=(11, 2.6), layout="constrained")
+        figure = Figure(figsize=(13, 2.6), layout="constrained")
         for axis, (key, title) in zip(figure.subplots(1, len(panels)), panels, strict=True):
             for model, colour in _COLOURS.items():
                 own = [p for p in points if p["model"] == model]

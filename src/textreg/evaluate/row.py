@@ -1,4 +1,4 @@
-"""One concept's row of report.json, whose first keys other programs read (DESIGN: contracts)."""
+"""One concept's row of report.json, whose first keys other programs read (docs/evaluate.md)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The one door through which text reaches the picture: K = W_K c, V = W_V c, linear in the text
 features c, which depend on neither the noisy picture nor the timestep. So keys and values are
-computed here, outside the denoiser, for N concepts at once (METHOD 4, DESIGN).
+computed here, outside the denoiser, for N concepts at once (METHOD 4).
 
     N concepts, S samples each, T tokens, d text width, M projections, o_m width of projection m,
     r rank
