@@ -165,7 +165,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, Path(folder))
         if arguments.memory_of:
-            side, peer, work, concepts = json.loads(arguments.memory_of)
+            side, peer, work, concepts, classes = json.loads(arguments.memory_of)
+            bench.classes = Path(classes)
             bench.time(side, peer, work, concepts)
             print(peak_gibibytes())
             return
@@ -184,22 +185,32 @@ _PLACES = ("diffusers_examples", "json", "memory_of")
 
 
 class Bench:
-    """Everything that the runs share: the base, loaded once, and the pictures."""
+    """Everything that the runs share: the base, loaded once, and the pictures.
+
+    Where memory is measured, the example's process never loads our side's base.
+    """
 
     def __init__(self, arguments: argparse.Namespace, work: Path):
         from training_run import concept_folders, settings_of
 
-        from textreg.backbone import load
+        from textreg.base_files import BaseFiles
 
         self.arguments, self.work = arguments, work
         self.settings = {"base": arguments.base, "tuning.rank": arguments.rank}
         self.settings |= {"dtype": arguments.precision} | settings_of(arguments.set)
-        self.backbone = load(arguments.base, dtype=arguments.precision)
+        self.files = BaseFiles.of(arguments.base)
         self.folders = concept_folders(arguments.data, arguments.noun)
         self.small = work / arguments.noun
         self._write_small()
         self._count = 0
         self._peaks: dict[tuple[tuple[str, str, str], int], float] = {}
+
+    @functools.cached_property
+    def backbone(self) -> Any:
+        """The base as ours loads it."""
+        from textreg.backbone import load
+
+        return load(self.arguments.base, dtype=self.arguments.precision)
 
     @functools.cached_property
     def classes(self) -> Path:
@@ -219,7 +230,7 @@ class Bench:
         from PIL import Image
 
         self.small.mkdir()
-        side = self.backbone.resolution
+        side = self.files.resolution
         for file in sorted(self.folders[0].iterdir()):
             with Image.open(file) as image:
                 image.resize((side, side)).save(self.small / f"{file.stem}.png")
@@ -268,9 +279,9 @@ class Bench:
             run = training_run(self.folders[:concepts], out, pair.stage, **settings)
             return time_steps(run, self.backbone, arguments.warm_up, updates)
         places = {
-            "base": str(self.backbone.files.folder),
+            "base": str(self.files.folder),
             "out": str(out),
-            "side": str(self.backbone.resolution),
+            "side": str(self.files.resolution),
             "updates": str(updates + 1),
             "precision": "no" if arguments.precision == "fp32" else arguments.precision,
             "pictures": str(self.small if matched else self.folders[0]),
@@ -309,7 +320,8 @@ class Bench:
         return self._peaks[key, concepts]
 
     def _peak(self, side: str, peer: str, work: Work, concepts: int) -> float:
-        what = json.dumps([side, peer, work, concepts])
+        # Drawn here, so that no process that is measured draws them.
+        what = json.dumps([side, peer, work, concepts, str(self.classes)])
         words = [sys.executable, __file__, *sys.argv[1:], "--steps", "3", "--warm-up", "3"]
         done = subprocess.run(
             [*words, "--memory-of", what], stdout=subprocess.PIPE, text=True, check=True
