@@ -42,8 +42,8 @@ def test_what_went_wrong_is_said_with_its_size() -> None:
     said = verdict(row(**{"class": "moved"}, general="moved", edits="lost"))
     assert said == (
         "The concept was learned, any other cat moved, by up to 20% of what its prompts do, "
-        "other prompts moved, by up to 20% of what they do, and prompts are followed less than before "
-        "(90%, base 100%)."
+        "other prompts moved, by up to 20% of what they do, and prompts are followed less than "
+        "before (90%, base 100%)."
     )
 
 

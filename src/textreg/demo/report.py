@@ -73,8 +73,8 @@ def verdict(rows: dict[str, dict[str, Any]]) -> str:
     if elsewhere[1] > 0:
         held += f", in prompts that it never saw {elsewhere[0] / elsewhere[1]:,.0f} times less"
     return (
-        f"With TextReg the class prompt {held}; edits were followed in {edits[1]:.0%} of the pictures, "
-        f"without it in {edits[0]:.0%}."
+        f"With TextReg the class prompt {held}; edits were followed in {edits[1]:.0%} of the "
+        f"pictures, without it in {edits[0]:.0%}."
     )
 
 
