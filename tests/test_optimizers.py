@@ -205,7 +205,7 @@ def test_a_missing_package_is_said_before_anything_starts(
     assert main([*words, "--optimizer", name]) == 2
     said = capsys.readouterr().err
     assert f"--optimizer {name}: the package {PACKAGES[name]} is not installed" in said
-    assert f"pip install 'textreg[{name}]'" in said
+    assert f"pip install -e '.[{name}]'" in said
     assert not (tmp_path / "run").exists()
 
 

@@ -121,7 +121,7 @@ def test_tensorboard_gets_every_step_and_a_resumed_run_replaces_its_own(
 def test_tensorboards_own_reader_finds_the_numbers_and_the_pictures(
     tiny_base: Path, cat_pictures: Path, tmp_path: Path
 ) -> None:
-    """With the package, which is optional: pip install 'textreg[track]'."""
+    """With the package, which is optional: pip install -e '.[track]'."""
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -177,7 +177,7 @@ def test_a_missing_package_is_said_before_anything_starts(
     assert f"--track {name}: the package {name} is not installed" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     run = tiny_run(tiny_base, tmp_path / "run", cat_pictures)
-    with pytest.raises(UserError, match=r"pip install 'textreg\[track\]'"), tracker(name, run):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[track\]'"), tracker(name, run):
         pass
 
 

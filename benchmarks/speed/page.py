@@ -157,6 +157,7 @@ TABLES: dict[str, tuple[str, Callable[[Report], str]]] = {
     "textreg": ("step-cpu.json", textreg),
     "sampling": ("step-cpu.json", sampling),
     "sd15": ("sd15-cpu.json", sd15),
+    "sd15 cuda": ("sd15-cuda.json", sd15),
 }
 
 

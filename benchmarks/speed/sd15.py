@@ -2,7 +2,7 @@
 
     python benchmarks/speed/sd15.py --json benchmarks/results/sd15-cpu.json
     python benchmarks/speed/sd15.py --device cuda --concepts 1,4,16,32 \
-        --json benchmarks/results/sd15-h200.json
+        --json benchmarks/results/sd15-cuda.json
 
 512 pixels, batch 1 a concept, rank 10, TextReg, weights in bf16, or in fp32 on a CPU without bf16
 products (avx512_bf16 or amx_bf16; without, one was 60 times slower than fp32's). Synthetic

@@ -49,5 +49,5 @@ def optional(module: str, asked: str, package: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError:
         raise UserError(
-            f"{asked}: the package {package} is not installed; pip install 'textreg[{extra}]'"
+            f"{asked}: the package {package} is not installed; pip install -e '.[{extra}]'"
         ) from None

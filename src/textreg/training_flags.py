@@ -33,7 +33,7 @@ TRAINING_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
         "optimizer.name",
         {
             "choices": list(get_args(OptimizerName)),
-            "help": "of stage 2; all but adamw are extras, like pip install 'textreg[prodigy]'",
+            "help": "of stage 2; all but adamw are extras, like pip install -e '.[prodigy]'",
         },
     ),
 }
