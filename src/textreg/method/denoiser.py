@@ -179,6 +179,9 @@ class Denoiser(nn.Module):
             return_dict=False,
         )[0]
 
+    def begin_step(self) -> None:
+        """Told before each training step; there is nothing that one pass keeps for another."""
+
     def _added(self, x_t: Tensor, pooled: Tensor) -> dict[str, Tensor]:
         """Pooled vector and sizes: a whole picture of the size that is being denoised.
 
