@@ -66,6 +66,19 @@ def test_half_precision_is_the_denoisers_alone(tiny_base: Path) -> None:
     assert backbone.wide == torch.float32
 
 
+def test_a_gpu_wants_channels_last_and_the_cpu_changes_nothing(backbone: Backbone) -> None:
+    """CPU kernels of the other layout sum in another order: the bytes of results would change."""
+    assert backbone_module._layout(torch.device("cuda", 1)) == torch.channels_last
+    assert backbone_module._layout(torch.device("cpu")) == torch.preserve_format
+    assert all(p.is_contiguous() for p in backbone.denoiser.parameters())
+
+
+def test_products_in_float32_are_float32(backbone: Backbone) -> None:
+    """Class prompts are held by cancellation: three digits of a product would not hold them."""
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 @pytest.mark.parametrize("supported", [True, False])
 def test_emulated_precision_is_said(
     tiny_base: Path,

@@ -12,6 +12,9 @@ next time.
 Utilisation is model FLOP a second by the counts of `GFLOP` (what the algorithm needs, however it
 is done) over a peak, which the report names: the datasheet's, for a card of `PEAKS`, and the rate
 of one large product of this type on this device. Without a GPU the CPU form runs, with few steps.
+
+Of each run the report says which way its denoiser went (`--set speed=eager` for one of them alone),
+and whether it fitted only with activations computed twice, which is more work than is counted.
 """
 
 from __future__ import annotations
@@ -26,6 +29,11 @@ from typing import Any
 
 from provenance import ROOT, peak_gibibytes, processor, provenance, write_report
 from training_run import settings_of, time_steps, training_run
+
+from textreg.backbone import Backbone
+from textreg.config import Run
+from textreg.cuda_graphs import free_graphs
+from textreg.run_folder import RunFolder
 
 GFLOP = {"inversion": 803.3 + 865.9 + 13.3 + 13.5, "tuning": 803.3 + 863.1}
 """A sample-step at 512 pixels, multiply-add = 2: denoiser forward and backward, and in stage 1 the
@@ -72,14 +80,16 @@ def main() -> None:
         folders = write_pictures(Path(place), max(counts), 5 if gpu else 1)
         for count in counts:
             seconds: dict[str, float] = {}
+            ran: dict[str, dict[str, Any]] = {}
             if gpu:
-                torch.cuda.reset_peak_memory_stats()
+                torch.cuda.reset_peak_memory_stats(backbone.device)
             for stage in ("inversion", "tuning"):
                 out = Path(place) / f"{stage} {count}"
                 updates = warm_up + timed + 1
                 run = training_run(folders[:count], out, stage, **settings)
                 begun = time.perf_counter()
                 seconds[stage] = time_steps(run, backbone, warm_up, updates).per_concept
+                ran[stage] = how_it_ran(run, backbone)
                 print(
                     f"{count} concepts, {stage}: {1e3 * seconds[stage]:.1f} ms a sample-step "
                     f"({time.perf_counter() - begun:.0f} s in all)",
@@ -90,7 +100,8 @@ def main() -> None:
                 {
                     "concepts": count,
                     **figures(seconds, peaks, arguments.side),
-                    "peak_gibibytes": torch.cuda.max_memory_allocated() / 2**30
+                    "ran": ran,
+                    "peak_gibibytes": torch.cuda.max_memory_allocated(backbone.device) / 2**30
                     if gpu
                     else peak_gibibytes(),
                 }
@@ -102,6 +113,18 @@ def main() -> None:
         "timed": timed,
     }
     write_report(report | provenance(), arguments.json)
+
+
+def how_it_ran(run: Run, backbone: Backbone) -> dict[str, Any]:
+    """What a run that is over did to be fast, or to fit; the next one begins without it."""
+    unet = backbone.denoiser.unet
+    found = {
+        "speed": RunFolder(run).chosen("speed"),
+        "activations_computed_twice": unet.is_gradient_checkpointing,
+    }
+    unet.disable_gradient_checkpointing()
+    free_graphs()
+    return found
 
 
 def figures(seconds: dict[str, float], peaks: dict[str, float], side: int) -> dict[str, Any]:

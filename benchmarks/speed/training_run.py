@@ -132,13 +132,13 @@ def time_steps(
         count: updates in all.
         watch: entered for those that are timed.
     """
-    updates = _updates(steps(run, backbone))
+    updates = _updates(steps(run, backbone), backbone.device)
     first = list(islice(updates, warm_up))
     with watch or nullcontext():
         return _times([*first, *islice(updates, count - warm_up)], warm_up)
 
 
-def _updates(records: Iterable[StepRecord]) -> Iterator[tuple[Moment, int]]:
+def _updates(records: Iterable[StepRecord], device: torch.device) -> Iterator[tuple[Moment, int]]:
     """When each update was over, and how many concepts it was for.
 
     Concepts that share a batch come as consecutive records of the same step.
@@ -154,8 +154,8 @@ def _updates(records: Iterable[StepRecord]) -> Iterator[tuple[Moment, int]]:
             group = []
         if not group:
             # The records of one update arrive together, when it is over.
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             ended = Moment.now()
         group.append(record)
     if group:

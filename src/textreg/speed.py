@@ -22,6 +22,7 @@ from torch import Tensor
 
 from textreg.backbone import Backbone, device_of
 from textreg.config import Run
+from textreg.cuda_graphs import Graphs, GraphsFailed, first_line, free_graphs
 from textreg.errors import UserError
 from textreg.method.attention_edit import Edited
 from textreg.method.denoiser import Denoiser
@@ -61,64 +62,95 @@ def require_speed(run: Run) -> None:
         )
 
 
-def chosen_way(run: Run, place: RunFolder, backbone: Backbone, concepts: int) -> Way:
-    """How this run's denoiser goes; says on stderr what it chose if there was a choice.
+def chosen_way(
+    run: Run, place: RunFolder, backbone: Backbone, samples: int
+) -> tuple[Way, Backbone]:
+    """How this run's denoiser goes, and the base whose denoiser goes so.
+
+    Says on stderr what it chose if there was a choice.
 
     Args:
         run: the run.
         place: its folder; `auto` goes on with what the run began with.
         backbone: the base, eager.
-        concepts: in a batch.
+        samples: in a pass of the denoiser.
     """
     # A run of a version without the setting was eager.
     began = place.chosen("speed") or ("eager" if place.begun else None)
+    way: Way | None = began
     if run.speed != "auto":
-        if began not in (None, run.speed):
+        way = run.speed
+        if began not in (None, way):
             print(
-                f"textreg: --speed {run.speed}: the run began with {began}; it goes on, but not "
+                f"textreg: --speed {way}: the run began with {began}; it goes on, but not "
                 "to the very same bytes",
                 file=sys.stderr,
             )
-        if run.speed == "compile":
+        if way == "compile":
             print("textreg: compiling at the first step; it takes minutes", file=sys.stderr)
-        return run.speed
-    if began is not None:
-        return began
-    if backbone.device.type != "cuda" or run.tuning.placement != "cross-kv":
-        return "eager"
+    # A graph is of one shape, and buckets are many; an edit of other places is eager alone.
+    elif began is None and (
+        backbone.device.type != "cuda" or run.tuning.placement != "cross-kv" or run.images.buckets
+    ):
+        way = "eager"
+    return _probed(run, backbone, samples) if way is None else (way, with_way(backbone, way))
+
+
+def _probed(run: Run, backbone: Backbone, samples: int) -> tuple[Way, Backbone]:
+    """Eager or graphs by a trial of both; graphs that win go on, others leave no memory behind."""
+    way: Way = "eager"
+    quick = with_way(backbone, "graph")
     try:
-        eager, graph = (
-            1e3 * _seconds(run, with_way(backbone, way), concepts) for way in ("eager", "graph")
+        eager = _seconds(run, backbone, samples)
+        graph = _graph_seconds(run, quick, samples)
+        way = "graph" if graph < _PAYS * eager else "eager"
+        why = (
+            f"the denoiser forward and backward: eager {1e3 * eager:.1f} ms, "
+            f"graph {1e3 * graph:.1f} ms"
         )
     except torch.OutOfMemoryError:
         # The step itself is cut to what fits (memory_limit.py).
-        print("textreg: --speed eager (too little memory to try graphs)", file=sys.stderr)
-        return "eager"
-    way: Way = "graph" if graph < _PAYS * eager else "eager"
-    print(
-        f"textreg: --speed {way} (the denoiser forward and backward: eager {eager:.1f} ms, "
-        f"graph {graph:.1f} ms)",
-        file=sys.stderr,
-    )
-    return way
+        why = "too little memory to try graphs"
+    except GraphsFailed as error:
+        why = f"graphs failed: {error.why}"
+    print(f"textreg: --speed {way} ({why})", file=sys.stderr)
+    if way == "graph":
+        return way, quick
+    del quick
+    free_graphs()
+    return way, backbone
 
 
-def _seconds(run: Run, backbone: Backbone, concepts: int, repeats: int = 8) -> float:
+def _graph_seconds(run: Run, quick: Backbone, samples: int) -> float:
+    """`_seconds` of graphs.
+
+    Raises:
+        GraphsFailed: any error but too little memory.
+    """
+    try:
+        return _seconds(run, quick, samples)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise GraphsFailed(first_line(error)) from None
+
+
+def _seconds(run: Run, backbone: Backbone, samples: int, repeats: int = 8) -> float:
     """Median seconds of the denoiser forward and backward, at the shapes of a step."""
-    samples, side = concepts * run.optimizer.batch_size, run.images.resolution
-    side = (side or backbone.resolution) // backbone.factor
+    side = (run.images.resolution or backbone.resolution) // backbone.factor
     device, channels = backbone.device, backbone.vae.config.latent_channels
-    x_t = torch.randn(samples, channels, side, side, device=device)
+    options: dict[str, Any] = {"device": device, "dtype": backbone.wide}
+    x_t = torch.randn(samples, channels, side, side, **options)
     t = torch.zeros(samples, dtype=torch.long, device=device)
     length = backbone.tokenizer.model_max_length
     heard = [
-        torch.randn(samples, length, width, device=device, requires_grad=True)
+        torch.randn(samples, length, width, **options).requires_grad_()
         for width in backbone.projections.widths
     ]
     pooled = None
     if backbone.pair is not None:
         width = backbone.pair.encoders[1].config.projection_dim
-        pooled = torch.randn(samples, width, device=device)
+        pooled = torch.randn(samples, width, **options)
     seconds: list[float] = []
     for _ in range(repeats + 3):
         torch.cuda.synchronize(device)
@@ -134,7 +166,7 @@ def with_way(backbone: Backbone, way: Way) -> Backbone:
     if way == "eager":
         return backbone
     plain = backbone.denoiser
-    forward = _compiled(plain) if way == "compile" else _Graphs(plain)
+    forward = _compiled(plain) if way == "compile" else Graphs(plain)
     return replace(backbone, denoiser=_Quick(plain, forward))
 
 
@@ -162,6 +194,11 @@ class _Quick(Denoiser):
             raise ValueError("only the eager denoiser takes an edit of its own attention")
         return self._with_gradients(x_t, t, keys_values, pooled)
 
+    def begin_step(self) -> None:
+        """Let go of what a step kept that memory ended."""
+        if isinstance(self._with_gradients, Graphs):
+            self._with_gradients.begin_step()
+
 
 def _compiled(plain: Denoiser) -> Forward:
     """torch.compile of the whole forward pass, anew for each shape."""
@@ -183,40 +220,3 @@ def _compiled(plain: Denoiser) -> Forward:
             ) from None
 
     return forward
-
-
-class _Graphs:
-    """CUDA graphs of the forward and the backward pass, a pair for each shape.
-
-    A graph reads and writes the same memory each time, so a second pass before the first one's
-    backward would overwrite what that still needs: it goes the plain way.
-    """
-
-    def __init__(self, plain: Denoiser):
-        self._plain = plain
-        self._made: dict[Any, Callable[..., Tensor]] = {}
-        self._pending: set[Any] = set()
-
-    def __call__(
-        self, x_t: Tensor, t: Tensor, keys_values: list[Tensor], pooled: Tensor | None
-    ) -> Tensor:
-        given = (x_t, t, *keys_values, *(() if pooled is None else (pooled,)))
-        shape = tuple((x.shape, x.dtype, x.requires_grad) for x in given)
-        if shape in self._pending:
-            return self._plain(x_t, t, keys_values, pooled)
-        if shape not in self._made:
-            self._made[shape] = self._capture(given, pooled is not None)
-        prediction = self._made[shape](*given)
-        if prediction.requires_grad:
-            self._pending.add(shape)
-            prediction.register_hook(lambda _: self._pending.discard(shape))
-        return prediction
-
-    def _capture(self, given: tuple[Tensor, ...], with_pooled: bool) -> Callable[..., Tensor]:
-        def forward(x_t: Tensor, t: Tensor, *rest: Tensor) -> Tensor:
-            keys_values = list(rest[:-1] if with_pooled else rest)
-            return self._plain(x_t, t, keys_values, rest[-1] if with_pooled else None)
-
-        samples = tuple(x.detach().clone().requires_grad_(x.requires_grad) for x in given)
-        graphed: Any = torch.cuda.make_graphed_callables(forward, samples)
-        return graphed

@@ -23,7 +23,7 @@ from textreg.config import Run
 from textreg.data_parallel import micro_batches
 from textreg.errors import GroupEnded, UserError
 from textreg.front_watch import FrontWatch
-from textreg.priors import prior_of
+from textreg.priors import prior_of, samples_of
 from textreg.quarantine import failure
 from textreg.rank_metrics import deal, owners
 from textreg.ranks import ALONE, Ranks
@@ -101,7 +101,7 @@ def trainings(
             own waves or, with fewer concepts than ranks, of all.
     """
     together = ranks.dividing_samples(len(run.concepts))
-    micro_batches(run, together)
+    parts = micro_batches(run, together)
     folders = check_pictures(run)
     place = RunFolder(run, ranks.rank)
     hashes = content_hashes(run, folders)
@@ -113,7 +113,8 @@ def trainings(
         if ranks.first:
             check_prompts(run, backbone)
             size = wave_size(run, place, backbone, ranks)
-            way = chosen_way(run, place, backbone, min(size, len(run.concepts)))
+            samples = min(size, len(run.concepts)) * len(parts[0]) * samples_of(run)
+            way, quick = chosen_way(run, place, backbone, samples)
             waves = waves_of(place.checkpoints, len(run.concepts), size)
             left = [number for number, wave in enumerate(waves) if wave.lost is None]
             digest = base_digest(backbone.files.place)
@@ -123,7 +124,7 @@ def trainings(
             ends, left, way = ranks.plan()
             waves = waves_between(place.checkpoints, ends)
             size, digest, names = 0, "", []
-        quick = with_way(backbone, way)
+            quick = with_way(backbone, way)
         lost = {k: v for w in waves if ranks.first for k, v in (w.lost or {}).items()}
         for number in left if together.size > 1 else left[ranks.rank :: ranks.size]:
             wave = waves[number]

@@ -154,7 +154,9 @@ class Training:
 
     def _gradients(self, parts: int) -> dict[str, Tensor]:
         """Of a step's micro-batches, each in so many parts; returns each term, [concepts]."""
-        self.optimizer.zero_grad()  # of an attempt that memory ended
+        # Of an attempt that memory ended:
+        self.optimizer.zero_grad()
+        self.backbone.denoiser.begin_step()
         terms: dict[str, Tensor] = {}
         count = len(self._micro_batches) * parts
         for number in range(count):

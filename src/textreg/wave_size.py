@@ -16,6 +16,7 @@ from textreg.config import Run
 from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.out_of_memory import memory_of
+from textreg.priors import samples_of
 from textreg.prompt_pools import PromptPools
 from textreg.randomness import Draws
 from textreg.ranks import ALONE, Ranks
@@ -49,11 +50,12 @@ def wave_size(run: Run, place: RunFolder, backbone: Backbone, ranks: Ranks = ALO
         return began
     if place.begun or concepts == 1:
         return concepts  # a run of a version without waves is one
-    each = run.optimizer.batch_size * _bytes_kept(run, backbone)
+    samples = run.optimizer.batch_size * samples_of(run)
+    each = samples * _bytes_kept(run, backbone)
     free = free_bytes(backbone.device)
     if backbone.device.type == "cpu":
         free //= ranks.local_size
-    most = min(int(free * _SHARE) // each, _MOST_SAMPLES // run.optimizer.batch_size)
+    most = min(int(free * _SHARE) // each, _MOST_SAMPLES // samples)
     waves = groups * math.ceil(math.ceil(concepts / max(1, most)) / groups)
     size = math.ceil(concepts / waves)
     print(

@@ -58,6 +58,34 @@ def random_edit(
     return edit
 
 
+def test_channels_last_is_a_layout_alone(
+    unet: Any, denoiser: Denoiser, projections: TextProjections, random: torch.Generator
+) -> None:
+    """The same to rounding; weights and what is denoised lie so, or as they were."""
+    x_t, t, text = inputs(random, 2)
+    keys_values = [k.requires_grad_() for k in projections(text[:, None])]
+    last = Denoiser(deepcopy(unet), layout=torch.channels_last)
+    found: list[list[Tensor]] = []
+    for form, own in ((torch.contiguous_format, denoiser), (torch.channels_last, last)):
+        layouts: list[bool] = []
+
+        def reads(_: Any, given: Any, form: Any = form, layouts: list[bool] = layouts) -> None:
+            layouts.append(given[0].is_contiguous(memory_format=form))
+
+        first = own.unet.conv_in
+        watched = first.register_forward_pre_hook(reads)
+        prediction = own(x_t, t, keys_values)
+        watched.remove()
+        assert layouts == [True]
+        kernels = [p for p in own.unet.parameters() if p.ndim == 4]
+        assert len(kernels) > 10
+        assert all(p.is_contiguous(memory_format=form) for p in kernels)
+        assert first.weight.is_contiguous() == (form == torch.contiguous_format)
+        found.append([prediction, *torch.autograd.grad(prediction.square().sum(), keys_values)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, **EXACT)
+
+
 def test_same_output_and_same_gradient_of_the_text(
     unet: Any, denoiser: Denoiser, projections: TextProjections, random: torch.Generator
 ) -> None:

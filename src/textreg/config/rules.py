@@ -71,6 +71,11 @@ def problems(run: Run) -> list[str]:
             f"--speed {run.speed} knows no --placement {run.tuning.placement}, whose edit acts "
             "inside the denoiser; use --speed auto"
         )
+    if run.speed == "graph" and run.images.buckets:
+        found.append(
+            "--speed graph knows no images.buckets: a graph is of one shape, and is captured anew "
+            "for another; use --speed auto"
+        )
     if not run.concepts:
         found.append("no concept: name a folder with pictures")
     if not 0 <= run.seed < 2**63:

@@ -117,15 +117,18 @@ class TextAttention:
 class Denoiser(nn.Module):
     """f(x_t, t, {K, V}) over a diffusers UNet2DConditionModel, whose attention is replaced."""
 
-    def __init__(self, unet: Any, pixels: int = 8):
+    def __init__(
+        self, unet: Any, pixels: int = 8, layout: torch.memory_format = torch.preserve_format
+    ):
         """Replace every attention.
 
         Args:
             unet: diffusers' UNet2DConditionModel.
             pixels: a latent number has on each side, for what Stable Diffusion XL is told of sizes.
+            layout: of convolutions' weights and of what is denoised; values do not change.
         """
         super().__init__()
-        self.pixels = pixels
+        self.pixels, self._layout = pixels, layout
         for name, module in unet.named_modules():
             if name.endswith(("attn1", "attn2")) and (
                 module.group_norm is not None
@@ -145,7 +148,7 @@ class Denoiser(nn.Module):
             elif name.endswith("attn2"):
                 module.forward = partial(TextAttention(name, layer), module)
                 layer += 1
-        self.unet = unet
+        self.unet = unet if layout == torch.preserve_format else unet.to(memory_format=layout)
 
     def forward(
         self,
@@ -171,13 +174,16 @@ class Denoiser(nn.Module):
         given = [x.to(dtype) for x in keys_values]
         # The text itself is not read any more; any tensor of the right batch will do.
         return self.unet(
-            x_t.to(dtype),
+            x_t.to(dtype, memory_format=self._layout),
             t,
             encoder_hidden_states=given[0],
             cross_attention_kwargs={"keys_values": given, "edit": edit},
             added_cond_kwargs=None if pooled is None else self._added(x_t, pooled.to(dtype)),
             return_dict=False,
         )[0]
+
+    def begin_step(self) -> None:
+        """Told before each training step; there is nothing that one pass keeps for another."""
 
     def _added(self, x_t: Tensor, pooled: Tensor) -> dict[str, Tensor]:
         """Pooled vector and sizes: a whole picture of the size that is being denoised.
@@ -196,9 +202,3 @@ class Denoiser(nn.Module):
 def freeze(module: nn.Module) -> nn.Module:
     """Evaluation mode, no parameter with a gradient."""
     return module.eval().requires_grad_(False)
-
-
-def channels_last(module: nn.Module) -> nn.Module:
-    """Lay convolution weights out for fast kernels; values do not change."""
-    options: dict[str, Any] = {"memory_format": torch.channels_last}
-    return module.to(**options)

@@ -51,6 +51,9 @@ class Prior:
     """Whether it means something for edits of other projections than those that read the text; then
     what it reads of prompts follows an edit of the text encoder (prompt_pools.py)."""
 
+    samples: int = 1
+    """Samples in a pass of the denoiser for each of the instance's, with what `batches` adds."""
+
     def __init__(self, run: Run):
         """Read the settings, before a base is loaded.
 
@@ -97,6 +100,7 @@ class _Joined(Prior):
         self._priors = priors
         kinds: list[EditedTokens] = [prior.edited_tokens for prior in priors]
         self.edited_tokens = "identifier" if "identifier" in kinds else "all"
+        self.samples = 1 + sum(prior.samples - 1 for prior in priors)
 
     def check(self, texts: Sequence[ConceptTexts]) -> None:
         for prior in self._priors:
@@ -161,6 +165,11 @@ def prior_of(run: Run) -> Prior:
             others = [other for other in names() if _kind(other).anywhere]
             raise UserError(f"{why}; choose --prior {' or '.join(others)}")
     return _Joined([kind(run) for kind in kinds.values()])
+
+
+def samples_of(run: Run) -> int:
+    """Samples in a run's largest pass of the denoiser for each of the instance's."""
+    return prior_of(run).samples if run.tuning.steps else 1
 
 
 def _no_meaning(run: Run, name: str) -> str | None:

@@ -26,6 +26,7 @@ class ClassImages(Prior):
     """L = L_denoise + w MSE(eps_th(x'_t, t', c(class prompt)), noise') on class pictures x'."""
 
     anywhere = True
+    samples = 2
 
     def __init__(self, run: Run):
         self._run = run

@@ -21,6 +21,7 @@ class OutputPreservation(Prior):
     """L = L_denoise + w MSE(eps_th, eps_0) on the same x_t, "<krk1> cat" replaced by "cat"."""
 
     anywhere = True
+    samples = 2
 
     def __init__(self, run: Run):
         self._weight = run.output_preservation.weight

@@ -1,0 +1,67 @@
+"""How many concepts share a batch where the memory decides."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textreg.backbone import Backbone
+from textreg.config import Concept, Run, Tuning
+from textreg.run_folder import RunFolder
+from textreg.wave_size import wave_size
+from textreg.waves import waves_of
+from tiny_run import tiny_run
+
+
+@pytest.fixture
+def make_run(tiny_base: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Of so many concepts, whose pictures nobody reads."""
+
+    def make(concepts: int, **changes: Any) -> Run:
+        each = tuple(
+            Concept(images=Path(f"c{n}"), noun="cat", identifier=f"<krk{n}>")
+            for n in range(concepts)
+        )
+        return tiny_run(tiny_base, tmp_path / "run", concepts=each, **changes)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("prior", "steps", "sizes"),
+    [
+        ("textreg", 2, [3, 2]),
+        ("class-images", 2, [1] * 5),
+        ("output-preservation", 2, [1] * 5),
+        ("class-images+output-preservation", 2, [1] * 5),
+        ("class-images", 0, [3, 2]),
+    ],
+)
+def test_auto_counts_the_samples_that_a_prior_adds(
+    backbone: Backbone,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    prior: str,
+    steps: int,
+    sizes: list[int],
+) -> None:
+    """Room for three samples: three concepts alone, one with the class's sample."""
+    monkeypatch.setattr("textreg.wave_size._bytes_kept", lambda *_: 100)
+    monkeypatch.setattr("textreg.wave_size.free_bytes", lambda _: 500)
+    run = make_run(5, prior=prior, tuning=Tuning(steps=steps, rank=2))
+    size = wave_size(run, RunFolder(run), backbone)
+    assert [w.end - w.first for w in waves_of(run.out / "checkpoints", 5, size)] == sizes
+
+
+@pytest.mark.parametrize(("prior", "most"), [("textreg", 64), ("output-preservation", 32)])
+def test_the_largest_batch_is_of_samples(
+    backbone: Backbone,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    prior: str,
+    most: int,
+) -> None:
+    monkeypatch.setattr("textreg.wave_size._bytes_kept", lambda *_: 1)
+    run = make_run(64, prior=prior)
+    assert wave_size(run, RunFolder(run), backbone) == most
