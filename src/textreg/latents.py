@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import torch
 from PIL import Image
@@ -19,7 +20,7 @@ from textreg.masks import unchanged_mask
 from textreg.out_of_memory import memory_of
 from textreg.pictures import Picture, read_checked
 from textreg.randomness import Draws
-from textreg.views import Cut, mask_view, training_view
+from textreg.views import Cut, covering, mask_view, training_view
 
 _BRIGHTNESS, _CONTRAST = 0.2, 0.1
 
@@ -33,31 +34,35 @@ class Latents:
 
     def __init__(
         self,
-        pictures: Sequence[Image.Image],
+        pictures: Iterable[Image.Image],
         backbone: Backbone,
         settings: Images,
         key: tuple[int | str, ...],
         *,
-        masks: Sequence[Image.Image | None] | None = None,
+        masks: Iterable[Image.Image | None] | None = None,
         repeats: Sequence[int] = (),
     ):
-        self._pictures, self._backbone = pictures, backbone
-        self._settings, self._key = settings, key
+        """Take the pictures one by one; of each only what its views are cut from is kept."""
+        self._backbone, self._settings, self._key = backbone, settings, key
         self._resolution = settings.resolution or backbone.resolution
         check_resolution(self._resolution, backbone.factor)
-        self._masks = masks or [None] * len(pictures)
-        step = backbone.factor * 8
-        self.choice = PictureChoice(
-            [
-                bucket(*picture.size, self._resolution, step)
-                if settings.buckets
-                else (self._resolution, self._resolution)
-                for picture in pictures
-            ],
-            repeats,
-        )
+        self._pictures: list[Image.Image] = []
+        self._masks: list[Image.Image | None] = []
+        shapes: list[tuple[int, int]] = []
+        for picture, mask in zip(pictures, repeat(None) if masks is None else masks, strict=False):
+            shape = self._shape(picture)
+            shapes.append(shape)
+            self._pictures.append(covering(picture, *shape))
+            self._masks.append(None if mask is None else covering(mask, *shape))
+        self.choice = PictureChoice(shapes, repeats)
         self._moments: dict[tuple[int, int], Tensor] = {}
         self._shares: dict[tuple[int, int], Tensor] = {}
+
+    def _shape(self, picture: Image.Image) -> tuple[int, int]:
+        """Width and height of a picture's views."""
+        if not self._settings.buckets:
+            return self._resolution, self._resolution
+        return bucket(*picture.size, self._resolution, self._backbone.factor * 8)
 
     def samples(self, draws: Sequence[Draws]) -> list[tuple[Tensor, Tensor | None]]:
         """The samples of one micro-batch, all of one shape.
@@ -147,16 +152,15 @@ def latents_of(run: Run, concept: Concept, folder: Folder, backbone: Backbone) -
     Raises:
         UserError: one of them has changed since it was checked.
     """
-    images = [_unchanged(picture) for picture in folder.pictures]
     return Latents(
-        images,
+        (_unchanged(picture) for picture in folder.pictures),
         backbone,
         run.images,
         (run.seed, concept.name),
-        masks=[
+        masks=(
             a.mask and unchanged_mask(a.mask, p)
             for a, p in zip(folder.annotations, folder.pictures, strict=True)
-        ],
+        ),
         repeats=[a.repeats for a in folder.annotations],
     )
 
