@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
@@ -14,6 +16,7 @@ from textreg.base_shape import check_resolution
 from textreg.buckets import bucket
 from textreg.concept import Folder
 from textreg.config import Concept, Images, Run
+from textreg.encoded_views import EncodedViews
 from textreg.errors import UserError
 from textreg.instance_prompts import PictureChoice
 from textreg.masks import unchanged_mask
@@ -41,8 +44,22 @@ class Latents:
         *,
         masks: Iterable[Image.Image | None] | None = None,
         repeats: Sequence[int] = (),
+        hashes: Sequence[str] = (),
+        encoded: EncodedViews | None = None,
     ):
-        """Take the pictures one by one; of each only what its views are cut from is kept."""
+        """Take the pictures one by one; of each only what its views are cut from is kept.
+
+        Args:
+            pictures: of mode RGB.
+            backbone: whose VAE encodes them.
+            settings: of the views.
+            key: decides, with picture and view, what is drawn for a view.
+            masks: of each picture; none: it counts as a whole.
+            repeats: of each picture; empty: all alike.
+            hashes: of each picture's bytes, to know its views again in `encoded`.
+            encoded: where views of a finite set outlive this process.
+        """
+        self._hashes, self._encoded = hashes, encoded
         self._backbone, self._settings, self._key = backbone, settings, key
         self._resolution = settings.resolution or backbone.resolution
         check_resolution(self._resolution, backbone.factor)
@@ -90,8 +107,23 @@ class Latents:
 
     def _view(self, picture: int, view: int) -> Tensor:
         if (picture, view) not in self._moments:
-            self._moments[picture, view] = self._encode(picture, *self._of_view(picture, view))
+            self._moments[picture, view] = self._kept(picture, *self._of_view(picture, view))
         return self._moments[picture, view]
+
+    def _kept(self, picture: int, draws: Draws, flip: bool) -> Tensor:
+        """Moments of a view of the finite set, encoded if they are not kept from before."""
+        if self._encoded is None:
+            return self._encode(picture, draws, flip)
+        vae, factor = self._backbone.vae, self._backbone.factor
+        look = self._cut(picture, draws, flip), *self._jitter(draws), vae.dtype
+        key = hashlib.sha256(repr((self._hashes[picture], *look)).encode()).hexdigest()
+        width, height = (side // factor for side in self.choice.shapes[picture])
+        shape = 2 * vae.config.latent_channels, height, width
+        if (found := self._encoded.read(key, shape, vae.dtype)) is None:
+            start = time.perf_counter()
+            found = self._encode(picture, draws, flip)
+            self._encoded.keep(key, found, time.perf_counter() - start)
+        return found.to(vae.device)
 
     def _of_view(self, picture: int, view: int) -> tuple[Draws, bool]:
         """The random numbers of a kept view, and whether it is the mirrored one."""
@@ -123,6 +155,13 @@ class Latents:
             flip=flip and settings.flip,
         )
 
+    def _jitter(self, draws: Draws) -> tuple[float, float]:
+        """Factors of brightness and contrast."""
+        if not self._settings.jitter:
+            return 1.0, 1.0
+        brightness, contrast = (2 * draws.uniform(name) - 1 for name in ("brightness", "contrast"))
+        return 1 + _BRIGHTNESS * brightness, 1 + _CONTRAST * contrast
+
     @memory_of("encoding the pictures", "a lower --resolution")
     @torch.no_grad()
     def _encode(self, picture: int, draws: Draws, flip: bool | None = None) -> Tensor:
@@ -131,23 +170,25 @@ class Latents:
         Raises:
             UserError: the VAE gives numbers that are not finite for this picture.
         """
-        jitter = [2 * draws.uniform(name) - 1 for name in ("brightness", "contrast")]
-        amount = (_BRIGHTNESS, _CONTRAST) if self._settings.jitter else (0.0, 0.0)
-        view = training_view(
-            self._pictures[picture],
-            self._cut(picture, draws, flip),
-            brightness=1 + amount[0] * jitter[0],
-            contrast=1 + amount[1] * jitter[1],
-        )
+        cut, (brightness, contrast) = self._cut(picture, draws, flip), self._jitter(draws)
+        image = self._pictures[picture]
+        view = training_view(image, cut, brightness=brightness, contrast=contrast)
         vae = self._backbone.vae
         moments = vae.encode(view[None].to(vae.device, vae.dtype)).latent_dist.parameters[0]
+        moments = moments.contiguous()  # as it comes back from a file
         if not bool(moments.isfinite().all()):
             raise UserError(f"picture {picture} of {self._key[-1]}: the VAE cannot encode it")
         return moments
 
 
-def latents_of(run: Run, concept: Concept, folder: Folder, backbone: Backbone) -> Latents:
-    """A concept's training pictures.
+def latents_of(
+    run: Run,
+    concept: Concept,
+    folder: Folder,
+    backbone: Backbone,
+    encoded: EncodedViews | None = None,
+) -> Latents:
+    """A concept's training pictures; `encoded`: as in `Latents`.
 
     Raises:
         UserError: one of them has changed since it was checked.
@@ -162,6 +203,8 @@ def latents_of(run: Run, concept: Concept, folder: Folder, backbone: Backbone) -
             for a, p in zip(folder.annotations, folder.pictures, strict=True)
         ),
         repeats=[a.repeats for a in folder.annotations],
+        hashes=[picture.sha256 for picture in folder.pictures],
+        encoded=encoded,
     )
 
 

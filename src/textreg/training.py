@@ -21,6 +21,7 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
 from textreg.data_parallel import average, micro_batches, step_draws
 from textreg.edits import Edits
+from textreg.encoded_views import EncodedViews
 from textreg.errors import UserError
 from textreg.latents import latents_of
 from textreg.learned import adapter_of
@@ -46,13 +47,17 @@ class Training:
         pictures: Sequence[Folder],
         concepts: Sequence[Concept] | None = None,
         ranks: Ranks = ALONE,
+        encoded: EncodedViews | None = None,
     ):
-        """Set up; `ranks`: those that train these same concepts, each on some of the samples."""
-        self.run, self.backbone, self.digest = run, backbone, run.digest
+        """Set up; `ranks`: those that train these same concepts, each on some of the samples.
+
+        `encoded`: as in `Latents`.
+        """
+        self.run, self.backbone, self.digest, self.encoded = run, backbone, run.digest, encoded
         self.concepts = tuple(run.concepts if concepts is None else concepts)
         """Everybody who began here, in the order of `state`."""
         self._latents = [
-            latents_of(run, concept, folder, backbone)
+            latents_of(run, concept, folder, backbone, encoded)
             for concept, folder in zip(self.concepts, pictures, strict=True)
         ]
         self._texts = [
