@@ -123,7 +123,7 @@ class FrontWatch:
         column = self._steps.index(training.step)
         seen = self._draws.measure(training)
         edits = training.saved_edits()
-        if edits.drifting is None:
+        if training.text_shift is None or edits.drifting is None:
             return records
         shifts = training.text_shift.measure(edits.drifting)
         for place, loss, shift in zip(training.places, seen, shifts, strict=True):

@@ -81,7 +81,8 @@ class Training:
         self.edits = Edits.of_run(self.projections, self.run.tuning, len(places))
         self.inversion = InversionStage(self.run, self.texts)
         self.prior.check(self.texts)
-        self.text_shift = TextShift(self.texts, self.prior.edited_tokens)
+        drifts = self.edits.drifting is not None
+        self.text_shift = TextShift(self.texts, self.prior.edited_tokens) if drifts else None
         self.quarantine = Quarantine(len(places), self.backbone.device)
         unet, samples = self.backbone.denoiser.unet, len(self._micro_batches[0])
         self.memory = MemoryLimit(samples, len(places), unet, whole=self.run.images.buckets)
@@ -204,7 +205,7 @@ class Training:
         """What the step did; here its results come to the host."""
         shifts = [None] * len(self.texts)
         watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
-        if watch and (edit := self.saved_edits().drifting):
+        if watch and self.text_shift and (edit := self.saved_edits().drifting):
             shifts = self.text_shift.measure(edit)
         columns = [*(value.double() for value in terms.values()), *self._quarantine_columns()]
         *values, strikes, steps, whats = torch.stack(columns).tolist()
