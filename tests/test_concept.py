@@ -16,10 +16,12 @@ from textreg.concept import (
     inspect_folder,
     read_picture,
 )
+from textreg.config import Images
 from textreg.errors import UserError
 from textreg.file_kinds import printable
 from textreg.trainer import check_pictures
-from textreg.views import Cut, training_view
+from textreg.training import Training
+from textreg.views import Cut, covering, training_view
 from tiny_run import tiny_run
 
 
@@ -301,3 +303,24 @@ def test_training_view_is_exact_without_resize_and_refuses_nonsense():
 def test_importing_loads_no_torch():
     code = "import sys, textreg.concept, textreg.check; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_what_covers_a_view_is_cut_like_the_original():
+    """So training keeps no more of a picture than that, and not one pixel of a view moves."""
+    draw = np.random.default_rng(0)
+    for number in range(200):
+        image = noise(*(int(n) for n in draw.integers(8, 90, 2)), seed=number)
+        width, height = (int(n) for n in draw.integers(1, 40, 2))
+        kept = covering(image, width, height)
+        assert width in (kept.width, kept.height) or height in (kept.width, kept.height)
+        assert covering(kept, width, height) is kept
+        left, top = draw.random(2)
+        cut = Cut(width=width, height=height, center_crop=False, position=(left, top))
+        assert cut.of(kept).tobytes() == cut.of(image).tobytes()
+
+
+def test_of_large_pictures_only_what_the_views_need_stays(backbone, tiny_base, tmp_path):
+    fill(tmp_path / "cat", 2)
+    run = tiny_run(tiny_base, tmp_path / "run", tmp_path / "cat", images=Images(resolution=16))
+    (latents,) = Training(run, backbone, check_pictures(run)).latents
+    assert [picture.size for picture in latents._pictures] == [(17, 16)] * 2

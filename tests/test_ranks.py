@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rank_threads import on_ranks
+from textreg import encoded_views
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone
 from textreg.config import Images, Inversion, Optimizer, Run, Tuning
@@ -89,6 +90,25 @@ def test_two_ranks_leave_the_bytes_of_one_process(backbone: Backbone, make_run: 
     assert RunFolder(two).finished
     names = [sorted(p.name for p in run.out.iterdir()) for run in (one, two)]
     assert names[0] == names[1]
+
+
+def test_ranks_write_each_view_once_and_go_on_with_each_others(
+    backbone: Backbone, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of waves of their own each writes its views; of divided samples the first its own."""
+    monkeypatch.setattr(encoded_views, "SECONDS", 0.0)
+    divided = Optimizer(accumulation=2)
+    for changes in ({}, {"count": 1, "optimizer": divided}):
+        straight, stopped = (make_run(f"{n}{len(changes)}", **changes) for n in ("straight", "two"))
+        finish(straight, backbone)
+        on_ranks(2, lambda ranks, run=stopped: stop_after(2, run, backbone, ranks))
+        files = [p.name for p in (stopped.out / "checkpoints" / "views").iterdir()]
+        assert {name[0] for name in files} == ({"0"} if changes else {"0", "1"})
+        taken = on_ranks(2, lambda ranks, run=stopped: finish(run, backbone, ranks))
+        assert not [end for end in taken if isinstance(end, BaseException)]
+        assert not (stopped.out / "checkpoints" / "views").exists()
+        if not changes:
+            assert results(stopped.out) == results(straight.out)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -52,6 +52,10 @@ class Backbone:
     projections: TextProjections
     scheduler: Any
     device: torch.device
+    plain: dict[str, tuple[Tensor, Tensor]] = field(
+        default_factory=dict[str, tuple[Tensor, Tensor]], repr=False, compare=False
+    )
+    """What text_shift.py has read of prompts without an identifier, which no concept changes."""
 
     def encode(
         self,

@@ -7,9 +7,11 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -20,7 +22,7 @@ from textreg.file_kinds import shown
 
 _KEEP = 2
 _NAMES = "[01]-[0-9]*.safetensors"
-_DAMAGE = (
+DAMAGE = (
     SafetensorError,
     AttributeError,
     KeyError,
@@ -69,6 +71,27 @@ def publish(path: Path, data: bytes) -> None:
         ) from None
 
 
+def remove_partials(folder: Path) -> None:
+    """Delete what a process that was killed while it wrote has left in a folder."""
+    for leftover in folder.glob(".*.partial"):
+        # What stays is in nobody's way; whether this folder can be written shows at the next save.
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder with all that is in it, if it is there.
+
+    Raises:
+        UserError: something in it cannot be deleted.
+    """
+    if folder.is_dir():
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be deleted ({error.strerror})") from None
+
+
 def refusal(path: Path, error: OSError, size: int) -> str:
     """What to say of a file of so many bytes that cannot be written."""
     return (
@@ -114,7 +137,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "step": str(checkpoint.step),
         "digest": checkpoint.digest,
     }
-    metadata["sha256"] = _content_hash(metadata, tensors)
+    metadata["sha256"] = content_hash(metadata, tensors)
     path = folder / f"{checkpoint.stage}-{checkpoint.step:07d}.safetensors"
     publish(path, save(tensors, {"textreg.checkpoint": json.dumps(metadata)}))
     for old in sorted(folder.glob(_NAMES))[:-_KEEP]:
@@ -128,14 +151,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and a line for each damaged one passed over."""
     damaged: list[str] = []
-    for leftover in folder.glob(".*.partial"):
-        # What stays is in nobody's way; whether this folder can be written shows at the next save.
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+    remove_partials(folder)
     for path in sorted(folder.glob(_NAMES), reverse=True):
         try:
             return _read(path), damaged
-        except _DAMAGE as error:
+        except DAMAGE as error:
             damaged.append(f"{path}: damaged ({error}); going on from before it")
     return None, damaged
 
@@ -174,7 +194,7 @@ def _read(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
         metadata = json.loads((file.metadata() or {})["textreg.checkpoint"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if metadata.pop("sha256") != _content_hash(metadata, tensors):
+    if metadata.pop("sha256") != content_hash(metadata, tensors):
         raise ValueError("checksum differs")
     return Checkpoint(
         stage=int(metadata["stage"]),
@@ -184,8 +204,8 @@ def _read(path: Path) -> Checkpoint:
     )
 
 
-def _content_hash(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
-    """Of everything that a checkpoint says; a step number read wrong would be believed."""
+def content_hash(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Of everything that a file says; a step number read wrong would be believed."""
     total = hashlib.sha256(repr(sorted(metadata.items())).encode())
     for name in sorted(tensors):
         total.update(repr((name, tensors[name].dtype, tuple(tensors[name].shape))).encode())

@@ -144,8 +144,10 @@ def _captions(settings: ClassImages, concept: Concept, paths: list[Path]) -> lis
     return lines * len(paths) if len(lines) == 1 else lines
 
 
-def read(run: Run, concept: Concept, folder: Path) -> tuple[list[Image.Image], list[str]]:
-    """The recorded pictures and their prompts.
+def read(
+    run: Run, concept: Concept, folder: Path
+) -> tuple[Iterator[Image.Image], list[ClassPicture]]:
+    """The pictures, each read when its turn comes, and what is recorded of them.
 
     Raises:
         UserError: a picture has changed since.
@@ -156,7 +158,7 @@ def read(run: Run, concept: Concept, folder: Path) -> tuple[list[Image.Image], l
     for picture in recorded:
         if not _is_whole(source / picture.name, picture):
             raise UserError(f"{source / picture.name}: is missing; give the same command again")
-    return [read_picture(source / p.name) for p in recorded], [p.prompt for p in recorded]
+    return (read_picture(source / picture.name) for picture in recorded), recorded
 
 
 def _is_whole(path: Path, picture: ClassPicture) -> bool:

@@ -7,7 +7,6 @@ touches what trains: no gradient, no random state.
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,9 +17,8 @@ import torch
 from torch import Tensor
 
 from textreg.batch import Batch, losses, noisy_batch
-from textreg.checkpoint import refuse_unfit
+from textreg.checkpoint import delete_folder, refuse_unfit
 from textreg.edits import Edits
-from textreg.errors import UserError
 from textreg.front import BEST, Look, best_of, look_steps, still_open, whole, write_front
 from textreg.learned import adapter_of
 from textreg.out_of_memory import memory_of
@@ -125,7 +123,7 @@ class FrontWatch:
         column = self._steps.index(training.step)
         seen = self._draws.measure(training)
         edits = training.saved_edits()
-        if edits.drifting is None:
+        if training.text_shift is None or edits.drifting is None:
             return records
         shifts = training.text_shift.measure(edits.drifting)
         for place, loss, shift in zip(training.places, seen, shifts, strict=True):
@@ -157,7 +155,7 @@ class FrontWatch:
             adapter_of(training, training.places.index(place), edits).save(states / here)
         for old in sorted(states.glob("*")):
             if old.name not in kept:
-                _delete(old)
+                delete_folder(old)
         last = looks[-1]
         return {"loss": last.loss, "drift": last.drift, "best": best_of(looks).step}
 
@@ -169,25 +167,17 @@ class FrontWatch:
             return
         kept, best = folder / _STATES / f"{best_of(looks).step:07}", folder / BEST
         if kept.is_dir():
-            _delete(best)
+            delete_folder(best)
             kept.rename(best)
         elif not best.is_dir():
             print(f"textreg: {kept}: is gone, so no best state is marked", file=sys.stderr)
             return
         write_front(folder, looks, self._steps[-1])
-        _delete(folder / _STATES)
+        delete_folder(folder / _STATES)
 
     def discard(self, name: str) -> None:
         """Remove the states of a concept that ended in quarantine: none of them is its adapter."""
-        _delete(self._place.concept_folder(name) / _STATES)
+        delete_folder(self._place.concept_folder(name) / _STATES)
 
     def _folder(self, place: int) -> Path:
         return self._place.concept_folder(self._training.concepts[place].name)
-
-
-def _delete(folder: Path) -> None:
-    if folder.is_dir():
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be deleted ({error.strerror})") from None

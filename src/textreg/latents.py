@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import torch
 from PIL import Image
@@ -13,13 +16,14 @@ from textreg.base_shape import check_resolution
 from textreg.buckets import bucket
 from textreg.concept import Folder
 from textreg.config import Concept, Images, Run
+from textreg.encoded_views import EncodedViews
 from textreg.errors import UserError
 from textreg.instance_prompts import PictureChoice
 from textreg.masks import unchanged_mask
 from textreg.out_of_memory import memory_of
 from textreg.pictures import Picture, read_checked
 from textreg.randomness import Draws
-from textreg.views import Cut, mask_view, training_view
+from textreg.views import Cut, covering, mask_view, training_view
 
 _BRIGHTNESS, _CONTRAST = 0.2, 0.1
 
@@ -33,31 +37,49 @@ class Latents:
 
     def __init__(
         self,
-        pictures: Sequence[Image.Image],
+        pictures: Iterable[Image.Image],
         backbone: Backbone,
         settings: Images,
         key: tuple[int | str, ...],
         *,
-        masks: Sequence[Image.Image | None] | None = None,
+        masks: Iterable[Image.Image | None] | None = None,
         repeats: Sequence[int] = (),
+        hashes: Sequence[str] = (),
+        encoded: EncodedViews | None = None,
     ):
-        self._pictures, self._backbone = pictures, backbone
-        self._settings, self._key = settings, key
+        """Take the pictures one by one; of each only what its views are cut from is kept.
+
+        Args:
+            pictures: of mode RGB.
+            backbone: whose VAE encodes them.
+            settings: of the views.
+            key: decides, with picture and view, what is drawn for a view.
+            masks: of each picture; none: it counts as a whole.
+            repeats: of each picture; empty: all alike.
+            hashes: of each picture's bytes, to know its views again in `encoded`.
+            encoded: where views of a finite set outlive this process.
+        """
+        self._hashes, self._encoded = hashes, encoded
+        self._backbone, self._settings, self._key = backbone, settings, key
         self._resolution = settings.resolution or backbone.resolution
         check_resolution(self._resolution, backbone.factor)
-        self._masks = masks or [None] * len(pictures)
-        step = backbone.factor * 8
-        self.choice = PictureChoice(
-            [
-                bucket(*picture.size, self._resolution, step)
-                if settings.buckets
-                else (self._resolution, self._resolution)
-                for picture in pictures
-            ],
-            repeats,
-        )
+        self._pictures: list[Image.Image] = []
+        self._masks: list[Image.Image | None] = []
+        shapes: list[tuple[int, int]] = []
+        for picture, mask in zip(pictures, repeat(None) if masks is None else masks, strict=False):
+            shape = self._shape(picture)
+            shapes.append(shape)
+            self._pictures.append(covering(picture, *shape))
+            self._masks.append(None if mask is None else covering(mask, *shape))
+        self.choice = PictureChoice(shapes, repeats)
         self._moments: dict[tuple[int, int], Tensor] = {}
         self._shares: dict[tuple[int, int], Tensor] = {}
+
+    def _shape(self, picture: Image.Image) -> tuple[int, int]:
+        """Width and height of a picture's views."""
+        if not self._settings.buckets:
+            return self._resolution, self._resolution
+        return bucket(*picture.size, self._resolution, self._backbone.factor * 8)
 
     def samples(self, draws: Sequence[Draws]) -> list[tuple[Tensor, Tensor | None]]:
         """The samples of one micro-batch, all of one shape.
@@ -85,8 +107,23 @@ class Latents:
 
     def _view(self, picture: int, view: int) -> Tensor:
         if (picture, view) not in self._moments:
-            self._moments[picture, view] = self._encode(picture, *self._of_view(picture, view))
+            self._moments[picture, view] = self._kept(picture, *self._of_view(picture, view))
         return self._moments[picture, view]
+
+    def _kept(self, picture: int, draws: Draws, flip: bool) -> Tensor:
+        """Moments of a view of the finite set, encoded if they are not kept from before."""
+        if self._encoded is None:
+            return self._encode(picture, draws, flip)
+        vae, factor = self._backbone.vae, self._backbone.factor
+        look = self._cut(picture, draws, flip), *self._jitter(draws), vae.dtype
+        key = hashlib.sha256(repr((self._hashes[picture], *look)).encode()).hexdigest()
+        width, height = (side // factor for side in self.choice.shapes[picture])
+        shape = 2 * vae.config.latent_channels, height, width
+        if (found := self._encoded.read(key, shape, vae.dtype)) is None:
+            start = time.perf_counter()
+            found = self._encode(picture, draws, flip)
+            self._encoded.keep(key, found, time.perf_counter() - start)
+        return found.to(vae.device)
 
     def _of_view(self, picture: int, view: int) -> tuple[Draws, bool]:
         """The random numbers of a kept view, and whether it is the mirrored one."""
@@ -118,6 +155,13 @@ class Latents:
             flip=flip and settings.flip,
         )
 
+    def _jitter(self, draws: Draws) -> tuple[float, float]:
+        """Factors of brightness and contrast."""
+        if not self._settings.jitter:
+            return 1.0, 1.0
+        brightness, contrast = (2 * draws.uniform(name) - 1 for name in ("brightness", "contrast"))
+        return 1 + _BRIGHTNESS * brightness, 1 + _CONTRAST * contrast
+
     @memory_of("encoding the pictures", "a lower --resolution")
     @torch.no_grad()
     def _encode(self, picture: int, draws: Draws, flip: bool | None = None) -> Tensor:
@@ -126,38 +170,41 @@ class Latents:
         Raises:
             UserError: the VAE gives numbers that are not finite for this picture.
         """
-        jitter = [2 * draws.uniform(name) - 1 for name in ("brightness", "contrast")]
-        amount = (_BRIGHTNESS, _CONTRAST) if self._settings.jitter else (0.0, 0.0)
-        view = training_view(
-            self._pictures[picture],
-            self._cut(picture, draws, flip),
-            brightness=1 + amount[0] * jitter[0],
-            contrast=1 + amount[1] * jitter[1],
-        )
+        cut, (brightness, contrast) = self._cut(picture, draws, flip), self._jitter(draws)
+        image = self._pictures[picture]
+        view = training_view(image, cut, brightness=brightness, contrast=contrast)
         vae = self._backbone.vae
         moments = vae.encode(view[None].to(vae.device, vae.dtype)).latent_dist.parameters[0]
+        moments = moments.contiguous()  # as it comes back from a file
         if not bool(moments.isfinite().all()):
             raise UserError(f"picture {picture} of {self._key[-1]}: the VAE cannot encode it")
         return moments
 
 
-def latents_of(run: Run, concept: Concept, folder: Folder, backbone: Backbone) -> Latents:
-    """A concept's training pictures.
+def latents_of(
+    run: Run,
+    concept: Concept,
+    folder: Folder,
+    backbone: Backbone,
+    encoded: EncodedViews | None = None,
+) -> Latents:
+    """A concept's training pictures; `encoded`: as in `Latents`.
 
     Raises:
         UserError: one of them has changed since it was checked.
     """
-    images = [_unchanged(picture) for picture in folder.pictures]
     return Latents(
-        images,
+        (_unchanged(picture) for picture in folder.pictures),
         backbone,
         run.images,
         (run.seed, concept.name),
-        masks=[
+        masks=(
             a.mask and unchanged_mask(a.mask, p)
             for a, p in zip(folder.annotations, folder.pictures, strict=True)
-        ],
+        ),
         repeats=[a.repeats for a in folder.annotations],
+        hashes=[picture.sha256 for picture in folder.pictures],
+        encoded=encoded,
     )
 
 

@@ -37,6 +37,7 @@ class RunFolder:
         self.run = run
         self.path = run.out
         self.checkpoints = run.out / "checkpoints"
+        self.views = self.checkpoints / "views"
         self.metrics = run.out / (f"metrics-{rank}.jsonl" if rank else "metrics.jsonl")
 
     def concept_folder(self, name: str) -> Path:
@@ -88,7 +89,8 @@ class RunFolder:
     def _refuse_ways_out(self) -> None:
         """Everything that is written stays in the folder, and nothing in it can block."""
         home = self.path.resolve()
-        owned = [self.path, self.checkpoints, *(self.path / c.name for c in self.run.concepts)]
+        owned = [self.path, self.checkpoints, self.views]
+        owned += [self.path / c.name for c in self.run.concepts]
         owned += [folder / name for folder in owned for name in ("samples", "front")]
         for path in (path for folder in owned for path in sorted(folder.glob("*"))):
             try:

@@ -21,23 +21,13 @@ class TextShift:
     """
 
     def __init__(self, texts: Sequence[ConceptTexts], edited: EditedTokens = "all"):
-        weight = texts[0].backbone.projections.weight
         pools = [drift_pools(t.concept) for t in texts]
         self._grams: dict[str, Tensor] = {}
         self._base: dict[str, Tensor] = {}
         for name in pools[0]:
-            prompts = [pool[name] for pool in pools]
-            features = [
-                t.features(pool, None)[None] for t, pool in zip(texts, prompts, strict=True)
-            ]
-            whole = torch.cat([gram(c) for c in features])
-            self._base[name] = torch.einsum("od,nde,oe->n", weight, whole, weight).sqrt()
-            gates = [t.gate(pool, edited) for t, pool in zip(texts, prompts, strict=True)]
-            seen = [
-                c if g is None else c * g[None, ..., None].to(c.device)
-                for c, g in zip(features, gates, strict=True)
-            ]
-            self._grams[name] = torch.cat([gram(c) for c in seen])
+            each = [_pooled(t, pool[name], edited) for t, pool in zip(texts, pools, strict=True)]
+            self._grams[name] = torch.cat([whole for whole, _ in each])
+            self._base[name] = torch.stack([base for _, base in each])
 
     @torch.no_grad()
     def measure(self, edit: LowRankEdit) -> list[dict[str, float]]:
@@ -49,3 +39,28 @@ class TextShift:
         }
         count = len(next(iter(shifts.values())))
         return [{name: values[n] for name, values in shifts.items()} for n in range(count)]
+
+
+def _pooled(
+    texts: ConceptTexts, prompts: Sequence[str], edited: EditedTokens
+) -> tuple[Tensor, Tensor]:
+    """Gram matrix of what the edit acts on in a pool, [1, d, d], and root mean ||W c||^2."""
+    read = [_read(texts, prompt) for prompt in prompts]
+    features = torch.stack([c for c, _ in read])
+    gate = texts.gate(prompts, edited)
+    if gate is not None:
+        features = features * gate[..., None].to(features.device)
+    return gram(features[None]), torch.stack([energy for _, energy in read]).mean().sqrt()
+
+
+def _read(texts: ConceptTexts, prompt: str) -> tuple[Tensor, Tensor]:
+    """Features of a prompt without an identifier, [T, d], and ||W c||^2 over keys and values.
+
+    They are the base's, whoever asks: read once, and alone, so that no company changes a bit.
+    """
+    known = texts.backbone.plain
+    if prompt not in known:
+        features = texts.features([prompt], None)[0]
+        keys_values = features @ texts.backbone.projections.weight.mT
+        known[prompt] = features, keys_values.square().sum()
+    return known[prompt]

@@ -11,16 +11,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 from textreg.backbone import Backbone, load
 from textreg.base_check import check_training
 from textreg.base_digest import base_digest
-from textreg.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from textreg.checkpoint import Checkpoint, newest_checkpoint, remove_partials, save_checkpoint
 from textreg.concept import Folder, inspect_folder
 from textreg.concept_optimizer import require_optimizer
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.data_parallel import micro_batches
+from textreg.encoded_views import EncodedViews
+from textreg.environment import environment
 from textreg.errors import GroupEnded, UserError
 from textreg.front_watch import FrontWatch
 from textreg.priors import prior_of, samples_of
@@ -120,21 +123,24 @@ def trainings(
             digest = base_digest(backbone.files.place)
             names = [[c.name for c in run.concepts[wave.first : wave.end]] for wave in waves]
             deal(place, names, owners(names, left, ranks, together))
+            remove_partials(place.views)
         else:
-            ends, left, way = ranks.plan()
+            ends, left, way, digest = ranks.plan()
             waves = waves_between(place.checkpoints, ends)
-            size, digest, names = 0, "", []
+            size, names = 0, []
             quick = with_way(backbone, way)
+        writer = ranks.rank if together.first else None
+        encoded = EncodedViews(place.views, _encoder(digest, backbone), writer=writer)
         lost = {k: v for w in waves if ranks.first for k, v in (w.lost or {}).items()}
         for number in left if together.size > 1 else left[ranks.rank :: ranks.size]:
             wave = waves[number]
             own = slice(wave.first, wave.end)
-            training = Training(run, quick, folders[own], run.concepts[own], together)
+            training = Training(run, quick, folders[own], run.concepts[own], together, encoded)
             if ranks.first:
                 if not place.begun:
                     _refuse_later(run, backbone, folders, waves[number + 1 :])
                 place.claim(hashes, digest, {"batch_concepts": size, "speed": way})
-                ranks.plan([[wave.end for wave in waves], left, way])
+                ranks.plan([[wave.end for wave in waves], left, way, digest])
             if len(waves) > 1 and together.first:
                 here = ", ".join(c.name for c in training.concepts)
                 print(f"textreg: wave {number + 1} of {len(waves)}: {here}", file=sys.stderr)
@@ -143,10 +149,11 @@ def trainings(
             lost |= _finish(training, place, front, wave if len(waves) > 1 else None)
             del training, front
         # If nothing was left to train, the cards still are.
-        ranks.plan([[wave.end for wave in waves], left, way])
+        ranks.plan([[wave.end for wave in waves], left, way, digest])
         lost = {k: v for theirs in ranks.gather(lost) for k, v in theirs.items()}
         if ranks.first:
             deal(place, names)
+            encoded.discard()
         if lost:
             raise failure({c.name: lost[c.name] for c in run.concepts if c.name in lost})
 
@@ -166,6 +173,12 @@ def _refuse_later(
         prior_of(run).check(texts)
 
 
+def _encoder(digest: str, backbone: Backbone) -> dict[str, Any]:
+    """What decides a view's moments beside the picture, to the last bit."""
+    packages = environment()["packages"]
+    return {"base": digest, "device": backbone.device.type, "packages": packages}
+
+
 def content_hashes(run: Run, folders: Sequence[Folder]) -> dict[str, list[str]]:
     """What the run's record keeps of the pictures, and of what lies beside them."""
     return {
@@ -182,7 +195,7 @@ def _train(
     writes = training.ranks.first
     if not writes:
         training.ranks.gather(None)
-    for line in training.prior.collect(training.texts, place.path):
+    for line in training.prior.collect(training.texts, place.path, training.encoded):
         if writes:
             print(f"textreg: {line}", file=sys.stderr)
     if writes:

@@ -21,6 +21,7 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Concept, Run
 from textreg.data_parallel import average, micro_batches, step_draws
 from textreg.edits import Edits
+from textreg.encoded_views import EncodedViews
 from textreg.errors import UserError
 from textreg.latents import latents_of
 from textreg.learned import adapter_of
@@ -46,13 +47,17 @@ class Training:
         pictures: Sequence[Folder],
         concepts: Sequence[Concept] | None = None,
         ranks: Ranks = ALONE,
+        encoded: EncodedViews | None = None,
     ):
-        """Set up; `ranks`: those that train these same concepts, each on some of the samples."""
-        self.run, self.backbone, self.digest = run, backbone, run.digest
+        """Set up; `ranks`: those that train these same concepts, each on some of the samples.
+
+        `encoded`: as in `Latents`.
+        """
+        self.run, self.backbone, self.digest, self.encoded = run, backbone, run.digest, encoded
         self.concepts = tuple(run.concepts if concepts is None else concepts)
         """Everybody who began here, in the order of `state`."""
         self._latents = [
-            latents_of(run, concept, folder, backbone)
+            latents_of(run, concept, folder, backbone, encoded)
             for concept, folder in zip(self.concepts, pictures, strict=True)
         ]
         self._texts = [
@@ -76,7 +81,8 @@ class Training:
         self.edits = Edits.of_run(self.projections, self.run.tuning, len(places))
         self.inversion = InversionStage(self.run, self.texts)
         self.prior.check(self.texts)
-        self.text_shift = TextShift(self.texts, self.prior.edited_tokens)
+        drifts = self.edits.drifting is not None
+        self.text_shift = TextShift(self.texts, self.prior.edited_tokens) if drifts else None
         self.quarantine = Quarantine(len(places), self.backbone.device)
         unet, samples = self.backbone.denoiser.unet, len(self._micro_batches[0])
         self.memory = MemoryLimit(samples, len(places), unet, whole=self.run.images.buckets)
@@ -201,7 +207,7 @@ class Training:
         """What the step did; here its results come to the host."""
         shifts = [None] * len(self.texts)
         watch = self.stage_index == 1 and self.step % DRIFT_EVERY == 0
-        if watch and (edit := self.saved_edits().drifting):
+        if watch and self.text_shift and (edit := self.saved_edits().drifting):
             shifts = self.text_shift.measure(edit)
         columns = [*(value.double() for value in terms.values()), *self._quarantine_columns()]
         *values, strikes, steps, whats = torch.stack(columns).tolist()

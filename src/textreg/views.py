@@ -33,16 +33,9 @@ class Cut:
             raise ValueError(f"position must lie in 0..1, not {self.position}")
 
     def of(self, image: Image.Image) -> Image.Image:
-        """The picture, scaled (bilinear, antialiased) until it just covers the view, and cut."""
-        width, height = image.size
-        if width * self.height >= height * self.width:
-            width, height = self.height * width // height, self.height
-        else:
-            width, height = self.width, self.width * height // width
-        view = image
-        if view.size != (width, height):
-            view = view.resize((width, height), Image.Resampling.BILINEAR)
-        free = (width - self.width, height - self.height)
+        """The picture, scaled until it just covers the view, and cut."""
+        view = covering(image, self.width, self.height)
+        free = (view.width - self.width, view.height - self.height)
         if self.center_crop:
             left, top = (round(space / 2) for space in free)
         else:
@@ -52,6 +45,18 @@ class Cut:
             )
         view = view.crop((left, top, left + self.width, top + self.height))
         return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else view
+
+
+def covering(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The picture, scaled (bilinear, antialiased) until it just covers a view of this size.
+
+    What covers already stays as it is, so views cut from the result are those of the original.
+    """
+    if image.width * height >= image.height * width:
+        size = height * image.width // image.height, height
+    else:
+        size = width, width * image.height // image.width
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
 def training_view(

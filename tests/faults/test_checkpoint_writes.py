@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from textreg.checkpoint import Checkpoint, newest_checkpoint, publish, save_checkpoint
+from textreg.checkpoint import (
+    Checkpoint,
+    newest_checkpoint,
+    publish,
+    remove_partials,
+    save_checkpoint,
+)
+from textreg.encoded_views import SECONDS, EncodedViews
 from textreg.errors import UserError
 
 CALLS: tuple[tuple[Any, str], ...] = (
@@ -125,6 +132,43 @@ def test_every_call_of_any_file(
         if len(made) < at:
             break
         assert (path.read_bytes() == b"new content") is ("replace" in made[: at - 1])
+    assert at > 7
+    record_property("faults", at - 1)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_call_of_a_file_of_views(
+    fault: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """The view is there whole or not at all, the one before it in any case, and it can be added."""
+    views = [torch.full((2, 1, 1), float(n)) for n in range(2)]
+    for at in range(1, 100):
+        folder = tmp_path / str(at)
+        EncodedViews(folder, {}).keep("0", views[0], SECONDS)
+        writer, said = EncodedViews(folder, {}), str(folder)
+        with monkeypatch.context() as patch:
+            made = strike(patch, at, FAULTS[fault])
+            try:
+                writer.keep("1", views[1], SECONDS)
+            except UserError as error:
+                said = str(error)
+            except Killed:
+                pass
+        assert said.isprintable()
+        assert str(folder) in said
+        if len(made) < at:
+            break
+        remove_partials(folder)
+        assert not list(folder.glob(".*"))
+        again = EncodedViews(folder, {})
+        found = [again.read(str(n), (2, 1, 1), torch.float32) for n in range(2)]
+        assert [f is not None for f in found] == [True, "replace" in made[: at - 1]]
+        assert all(f is None or torch.equal(f, v) for f, v in zip(found, views, strict=True))
+        again.keep("1", views[1], SECONDS)
+        assert len(list(folder.iterdir())) == 2
     assert at > 7
     record_property("faults", at - 1)
 

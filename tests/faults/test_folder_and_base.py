@@ -141,7 +141,13 @@ def test_a_damaged_line_of_the_metrics_is_told_and_left_out(
     assert results(run.out) == results(straight)
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "metrics.jsonl", "learned_embeds.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("checkpoints", "metrics.jsonl", "learned_embeds.safetensors"),
+        *("checkpoints/views", "checkpoints/views/0-ab.safetensors"),
+    ],
+)
 def test_a_link_out_of_the_folder_is_refused_before_anything_is_written(
     backbone: Backbone, run: Run, half_way: Path, tmp_path: Path, name: str
 ) -> None:
@@ -149,6 +155,7 @@ def test_a_link_out_of_the_folder_is_refused_before_anything_is_written(
     outside = tmp_path / "outside"
     outside.mkdir()
     place = run.out / name
+    place.parent.mkdir(exist_ok=True)
     if place.exists():
         place.rename(outside / "kept")
     place.symlink_to(outside / "target")

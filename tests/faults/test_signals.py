@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from textreg import cli, learning, sampling, trainer
+from textreg import cli, encoded_views, learning, sampling, trainer
 from textreg.adapter import export as exporting
 from textreg.backbone import Backbone
 from textreg.front_watch import FrontWatch
@@ -63,7 +63,11 @@ def straight(
 
 @pytest.fixture(autouse=True)
 def loaded(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The base is there already; loading it again and again would take the longest."""
+    """The base is there already; loading it again and again would take the longest.
+
+    Each view has its file at once, as where encoding is slow.
+    """
+    monkeypatch.setattr(encoded_views, "SECONDS", 0.0)
     monkeypatch.setattr(trainer, "load", lambda *_, **__: backbone)
     monkeypatch.setattr("textreg.backbone.load", trainer.load)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from textreg import cli, trainer
+from textreg import cli, encoded_views, trainer
 from textreg.backbone import Backbone
 from textreg.config import Run
 from textreg.errors import UserError
@@ -88,9 +88,16 @@ def test_a_run_that_becomes_read_only_keeps_what_it_has(
     assert results(run.out) == results(straight.out)
 
 
+@pytest.mark.parametrize("seconds", [encoded_views.SECONDS, 0.0])
 def test_a_full_disk_is_told_with_the_bytes_and_goes_on_when_there_is_room(
-    disk: Path, runs: tuple[Run, Run], backbone: Backbone
+    disk: Path,
+    runs: tuple[Run, Run],
+    backbone: Backbone,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
 ) -> None:
+    """Also where each view has its file."""
+    monkeypatch.setattr(encoded_views, "SECONDS", seconds)
     run, straight = runs
 
     def on_step(record: Any) -> None:

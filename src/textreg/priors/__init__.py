@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from textreg.batch import Batch
     from textreg.concept_texts import ConceptTexts
+    from textreg.encoded_views import EncodedViews
     from textreg.method.text_projections import TextProjections
     from textreg.method.token_gate import EditedTokens
     from textreg.randomness import Draws
@@ -68,8 +69,15 @@ class Prior:
             UserError: what to change.
         """
 
-    def collect(self, texts: Sequence[ConceptTexts], folder: Path) -> Iterator[str]:
+    def collect(
+        self, texts: Sequence[ConceptTexts], folder: Path, encoded: EncodedViews | None = None
+    ) -> Iterator[str]:
         """Slow work before the first step; what it makes stays in the run's folder.
+
+        Args:
+            texts: of each concept.
+            folder: the run's.
+            encoded: as in `Latents`, for a prior that has pictures of its own.
 
         Yields:
             Lines that say how far it is. Stopped between two, it goes on from there next time.
@@ -106,9 +114,11 @@ class _Joined(Prior):
         for prior in self._priors:
             prior.check(texts)
 
-    def collect(self, texts: Sequence[ConceptTexts], folder: Path) -> Iterator[str]:
+    def collect(
+        self, texts: Sequence[ConceptTexts], folder: Path, encoded: EncodedViews | None = None
+    ) -> Iterator[str]:
         for prior in self._priors:
-            yield from prior.collect(texts, folder)
+            yield from prior.collect(texts, folder, encoded)
 
     def setup(
         self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections

@@ -15,6 +15,7 @@ from textreg.batch import Batch, noisy_batch
 from textreg.class_pictures import adopt, draw, read, source_folder
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
+from textreg.encoded_views import EncodedViews
 from textreg.latents import Latents
 from textreg.method.text_projections import TextProjections
 from textreg.priors import Prior
@@ -33,9 +34,11 @@ class ClassImages(Prior):
         for concept in run.concepts if run.class_images.folder is not None else ():
             source_folder(run, concept)
 
-    def collect(self, texts: Sequence[ConceptTexts], folder: Path) -> Iterator[str]:
+    def collect(
+        self, texts: Sequence[ConceptTexts], folder: Path, encoded: EncodedViews | None = None
+    ) -> Iterator[str]:
         """Draw the pictures, or record the user's; yields a line every few pictures."""
-        self._folder = folder
+        self._folder, self._encoded = folder, encoded
         for t in texts:
             if self._run.class_images.folder is None:
                 yield from draw(self._run, t.concept, t.backbone, folder)
@@ -53,9 +56,13 @@ class ClassImages(Prior):
         pools: list[list[str]] = []
         self._prompts: list[list[int]] = []
         for t in texts:
-            images, prompts = read(self._run, t.concept, self._folder)
+            images, recorded = read(self._run, t.concept, self._folder)
             key = (self._run.seed, "class images", t.concept.name)
-            self._latents.append(Latents(images, self._backbone, views, key))
+            hashes = [picture.sha256 for picture in recorded]
+            self._latents.append(
+                Latents(images, self._backbone, views, key, hashes=hashes, encoded=self._encoded)
+            )
+            prompts = [picture.prompt for picture in recorded]
             distinct = list(dict.fromkeys(prompts))
             pools.append(distinct)
             self._prompts.append([distinct.index(prompt) for prompt in prompts])
