@@ -52,9 +52,9 @@ class Base:
         if trained_on is None or trained_on == (here := base_digest(self._files.place)):
             return
         raise UserError(
-            f"{run.out}: was trained on the base {run.base} (sha256 {str(trained_on)[:12]}...), and "
-            f"{self._source} is now another ({here[:12]}...): drift from a base that it never had "
-            "would mean nothing; bring that one back, or name its place with --base"
+            f"{run.out}: was trained on the base {run.base} (sha256 {str(trained_on)[:12]}...), "
+            f"and {self._source} is now another ({here[:12]}...): drift from a base that it never "
+            "had would mean nothing; bring that one back, or name its place with --base"
         )
 
     @property
