@@ -211,12 +211,38 @@ def test_killed_in_the_middle_it_goes_on(
     assert again["rows"][0]["drift"]["epsilon"] == measured["rows"][0]["drift"]["epsilon"]
 
 
-def test_an_adapter_of_another_base(
+def test_a_run_of_another_base_of_the_same_shapes(
+    finished: Path,
+    measured: dict[str, Any],
+    options: Options,
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_pair, "load", lambda *_, **__: pytest.fail("loaded"))
+    other = shutil.copytree(tiny_base, tmp_path / "other")
+    changed = Options(**vars_of(options) | {"base": str(other), "out": tmp_path / "out"})
+    # A copy elsewhere is the same base, of which everything is there.
+    assert evaluate(finished, [Means()], changed)["rows"] == measured["rows"]
+    weights = other / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UserError, match=r"run: was trained on the base .*tiny.*other is now anoth"):
+        evaluate(finished, [Means()], changed)
+
+
+def test_an_adapter_of_other_shapes(
     finished: Path, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A run without a base on record, as imported files are, is held against the shapes."""
     from textreg.backbone import load
 
     monkeypatch.setattr(model_pair, "load", load)
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("eval*", "report*"))
+    record = (folder / "run.yaml").read_text()
+    (folder / "run.yaml").write_text(re.sub(r"base_digest: .*\n", "", record))
     base = write_base(tmp_path / "base")
     config = json.loads((base / "unet" / "config.json").read_text())
     from diffusers import UNet2DConditionModel
@@ -224,7 +250,7 @@ def test_an_adapter_of_another_base(
     config["block_out_channels"] = [16, 48]
     UNet2DConditionModel.from_config(config).save_pretrained(base / "unet")
     with pytest.raises(UserError, match="does not fit the base"):
-        evaluate(finished, [Means()], Options(**vars_of(options) | {"base": str(base)}))
+        evaluate(folder, [Means()], Options(**vars_of(options) | {"base": str(base)}))
 
 
 def test_pictures_that_are_gone_or_others(

@@ -1,12 +1,15 @@
 """CLIP and DINOv2 with random weights (conftest.py) against transformers' own outputs."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPTokenizer, Dinov2Model
 
 from textreg.errors import UserError
@@ -81,3 +84,67 @@ def test_folders_that_do_not_fit(dinov2_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(UserError, match=r"has no \.safetensors weights"):
         ClipFeatures(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        (("tokenizer.json", "vocab.json", "merges.txt"), r"has no tokenizer; it needs"),
+        (("tokenizer.json", "merges.txt"), r"has no tokenizer; it needs"),
+    ],
+)
+def test_clip_without_its_tokenizer(
+    clip_folder: Path, tmp_path: Path, gone: tuple[str, ...], message: str
+) -> None:
+    """transformers takes it for a vocabulary of two, and every prompt for the same."""
+    folder = shutil.copytree(clip_folder, tmp_path / "clip", ignore=shutil.ignore_patterns(*gone))
+    with pytest.raises(UserError, match=message):
+        ClipFeatures(folder)
+
+
+def test_clip_with_anothers_tokenizer(clip_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<more>"])
+    tokenizer.save_pretrained(folder)
+    count = len(tokenizer)
+    with pytest.raises(UserError, match=rf"has {count} tokens, its model {count - 1}"):
+        ClipFeatures(folder)
+
+
+@pytest.mark.parametrize("kind", [ClipFeatures, Dinov2Features])
+def test_weights_that_are_missing_are_not_made_up(
+    kind: type[ClipFeatures | Dinov2Features],
+    clip_folder: Path,
+    dinov2_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """Said when the folder is named, before a picture is drawn."""
+    source = clip_folder if kind is ClipFeatures else dinov2_folder
+    folder = shutil.copytree(source, tmp_path / "copy")
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    gone = sorted(name for name in tensors if "encoder.layer" in name)[:2]
+    rest = {name: tensor for name, tensor in tensors.items() if name not in gone}
+    save_file(rest, weights, {"format": "pt"})
+    with pytest.raises(UserError) as error:
+        kind(folder)
+    # The library may have another name for it.
+    assert re.fullmatch(
+        rf"{re.escape(str(folder))}: its weights lack \S*layers?\.0\S+, and 1 more",
+        str(error.value),
+    )
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(UserError, match="cannot be loaded: "):
+        kind(folder)
+
+
+def test_weights_of_a_larger_model_are_found(dinov2_folder: Path, tmp_path: Path) -> None:
+    """As a classifier's folder has them; nothing is loaded before the first picture."""
+    folder = shutil.copytree(dinov2_folder, tmp_path / "copy")
+    weights = folder / "model.safetensors"
+    tensors = {f"dinov2.{name}": tensor for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights, {"format": "pt"})
+    images, found = pictures(32, 40), Dinov2Features(folder)
+    assert "_model" not in vars(found)
+    assert torch.equal(found.features(images), Dinov2Features(dinov2_folder).features(images))

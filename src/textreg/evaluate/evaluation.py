@@ -111,6 +111,7 @@ def evaluate(
         options.device,
         options.dtype,
     )
+    base.refuse_run_of_another(run)
     asked = [
         questions_for(s.concept, s.run.textreg, base.folder, options.prompts) for s in subjects
     ]

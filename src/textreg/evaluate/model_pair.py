@@ -9,10 +9,14 @@ import torch
 
 from textreg.adapter import Adapter
 from textreg.backbone import Backbone, load
+from textreg.base_digest import base_digest
 from textreg.base_files import BaseFiles
+from textreg.config import Run
+from textreg.errors import UserError
 from textreg.evaluate.epsilon_drift import EpsilonDrift
 from textreg.evaluate.shots import ModelName
 from textreg.evaluate.store import digest, files_digest
+from textreg.run_record import read_record
 from textreg.sampling import PictureModel
 
 
@@ -34,6 +38,24 @@ class Base:
         self.key = digest(weights, precision, gpu)
         self._backbone: Backbone | None = None
         self._epsilon: dict[tuple[tuple[str, ...], int, int], EpsilonDrift] = {}
+
+    def refuse_run_of_another(self, run: Run) -> None:
+        """Refuse a run that was trained on other weights, even of the same shapes.
+
+        Folders of imported files, which no base has made, and those of older versions have no
+        base on record; only the shapes are held against it, when the adapter is put in.
+
+        Raises:
+            UserError: names the base that the run was trained on.
+        """
+        trained_on = read_record(run.out).get("base_digest")
+        if trained_on is None or trained_on == (here := base_digest(self._files.place)):
+            return
+        raise UserError(
+            f"{run.out}: was trained on the base {run.base} (sha256 {str(trained_on)[:12]}...), "
+            f"and {self._source} is now another ({here[:12]}...): drift from a base that it never "
+            "had would mean nothing; bring that one back, or name its place with --base"
+        )
 
     @property
     def folder(self) -> Path:

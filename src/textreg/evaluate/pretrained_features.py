@@ -10,19 +10,23 @@ preprocessor_config.json says.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
 
 from textreg.errors import UserError
 from textreg.evaluate.features import pixel_tensor
 from textreg.evaluate.store import files_digest
+from textreg.library_bars import without_library_bars
 from textreg.out_of_memory import shortage
 
 _AT_ONCE = 32
@@ -40,12 +44,14 @@ class _Folder:
     """A transformers folder: checked at once, loaded when first asked."""
 
     side: int | None = None
+    _kind: str
+    """transformers' class of the model."""
 
     def __init__(self, name: str, folder: Path, device: str, defaults: dict[str, Any]):
         """Check and hash the folder.
 
         Raises:
-            UserError: it is missing, of another model, or without safetensors weights.
+            UserError: it is missing, of another model, or without all of its safetensors weights.
         """
         self.name, self._folder, self._device = name, folder, torch.device(device)
         config = _json(folder / "config.json", f"--features {name}:{folder}")
@@ -58,6 +64,58 @@ class _Folder:
             raise UserError(f"--features {name}:{folder}: has no .safetensors weights")
         self.digest = files_digest([*weights, *folder.glob("*.json"), *folder.glob("*.txt")])
         self._preprocessing = _preprocessing(folder, defaults)
+        if self._may_lack(weights):
+            _ = self._model  # refused, or not, before anything slow
+
+    @cached_property
+    @without_library_bars()
+    def _model(self) -> Any:
+        """The model, every weight of it from the folder.
+
+        Raises:
+            UserError: it cannot be loaded, or some weight is missing.
+        """
+        options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+        with self._one_line():
+            model, report = self._class().from_pretrained(
+                self._folder, dtype=torch.float32, output_loading_info=True, **options
+            )
+        # transformers fills what is missing with random numbers.
+        if missing := sorted(report["missing_keys"]):
+            more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise UserError(f"{self._folder}: its weights lack {missing[0]}{more}")
+        return model.to(self._device).eval().requires_grad_(False)
+
+    def _class(self) -> Any:
+        import transformers
+
+        return getattr(transformers, self._kind)
+
+    def _may_lack(self, weights: Sequence[Path]) -> bool:
+        """Whether the files' headers have no tensor of some parameter's shape left.
+
+        Names would not do: transformers renames what it reads.
+        """
+        kind = self._class()
+        found: Counter[tuple[int, ...]] = Counter()
+        with self._one_line(), torch.device("meta"):
+            config = kind.config_class.from_pretrained(self._folder, local_files_only=True)
+            wanted = Counter(tuple(p.shape) for p in kind(config).parameters())
+            for path in weights:
+                with safe_open(path, framework="pt") as file:
+                    found.update(tuple(file.get_slice(n).get_shape()) for n in file.keys())  # noqa: SIM118
+        return not wanted <= found
+
+    @contextmanager
+    def _one_line(self) -> Generator[None]:
+        """What the libraries find wrong with the folder, as a UserError."""
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            if shortage(error) is not None:
+                raise
+            first = str(error).strip().splitlines()[0]
+            raise UserError(f"{self._folder}: cannot be loaded: {first}") from error
 
     def _pixels(self, images: Sequence[Image.Image]) -> Tensor:
         size, crop = self._preprocessing["size"], self._preprocessing["crop"]
@@ -65,29 +123,34 @@ class _Folder:
         pixels = pixel_tensor([_resized(image, size, crop) for image in images])
         return ((pixels - mean[:, None, None]) / std[:, None, None]).to(self._device)
 
-    def _load(self, kind: Any) -> Any:
-        options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
-        try:
-            model = kind.from_pretrained(self._folder, dtype=torch.float32, **options)
-        except (OSError, ValueError, RuntimeError) as error:
-            if shortage(error) is not None:
-                raise
-            first = str(error).strip().splitlines()[0]
-            raise UserError(f"{self._folder}: cannot be loaded: {first}") from error
-        return model.to(self._device).eval().requires_grad_(False)
-
 
 class ClipFeatures(_Folder):
     """CLIP: pictures and prompts in one space."""
 
+    _kind = "CLIPModel"
+
     def __init__(self, folder: Path, device: str = "cpu"):
+        """As any folder, with its tokenizer.
+
+        Raises:
+            UserError: also where there is no tokenizer, or another model's.
+        """
         super().__init__("clip", folder, device, _CLIP)
-
-    @cached_property
-    def _model(self) -> Any:
-        from transformers import CLIPModel
-
-        return self._load(CLIPModel)
+        files = {path.name for path in folder.iterdir()}
+        # Without them transformers would make a vocabulary of two tokens, and all prompts alike.
+        if not ({"tokenizer.json"} <= files or {"vocab.json", "merges.txt"} <= files):
+            raise UserError(
+                f"--features clip:{folder}: has no tokenizer; it needs tokenizer.json, or "
+                "vocab.json and merges.txt"
+            )
+        with self._one_line():
+            config = self._class().config_class.from_pretrained(folder, local_files_only=True)
+            found, wanted = len(self._tokenizer), config.text_config.vocab_size
+        if found != wanted:
+            raise UserError(
+                f"--features clip:{folder}: its tokenizer has {found} tokens, its model {wanted}: "
+                "one of them is another CLIP's"
+            )
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -127,14 +190,10 @@ class ClipFeatures(_Folder):
 class Dinov2Features(_Folder):
     """DINOv2: pictures alone."""
 
+    _kind = "Dinov2Model"
+
     def __init__(self, folder: Path, device: str = "cpu"):
         super().__init__("dinov2", folder, device, _DINOV2)
-
-    @cached_property
-    def _model(self) -> Any:
-        from transformers import Dinov2Model
-
-        return self._load(Dinov2Model)
 
     @torch.no_grad()
     def features(self, images: Sequence[Image.Image]) -> Tensor:
