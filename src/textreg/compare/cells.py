@@ -25,8 +25,10 @@ from textreg.trainer import check_pictures, content_hashes
 
 SHARES = (0.125, 0.25, 0.5)
 """Where, in shares of stage 2, a curve has its points before the last."""
-_OURS = {"cells", "batches", "class_pictures", "evaluation", "equal_time.json"}
-_OURS |= {"compare.json", "compare.html", "pareto.png"}
+_FILES = {"equal_time.json", "compare.json", "compare.html", "pareto.png"}
+_OURS = {"cells", "batches", "class_pictures", "evaluation", *_FILES}
+# What a kill leaves of a file that was being written; the next one takes its place.
+_OURS |= {f".{name}.partial" for name in _FILES}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
