@@ -39,7 +39,7 @@ def batches_of(runs: Sequence[Run], folder: Path) -> list[list[Run]]:
         UserError: the batch has begun with a concept that is not compared any more.
     """
     left = [run for run in runs if not RunFolder(run).finished]
-    alone = [run for run in left if _brings_class_pictures(run) or RunFolder(run).begun]
+    alone = [run for run in left if RunFolder(run).begun]
     if (folder / "run.yaml").is_file():
         begun = [Path(c["images"]).name for c in read_record(folder)["run"]["concepts"]]
         by_name = {run.concepts[0].name: run for run in runs}
@@ -56,12 +56,6 @@ def batches_of(runs: Sequence[Run], folder: Path) -> list[list[Run]]:
     if len(rest) == 1:
         alone, rest = [*alone, *rest], []
     return [batch for batch in (first, rest, *([run] for run in alone)) if batch]
-
-
-def _brings_class_pictures(run: Run) -> bool:
-    """Whether its class pictures are a folder that is not named by the concept."""
-    folder = run.class_images.folder
-    return folder is not None and folder.name != run.concepts[0].name
 
 
 def together(runs: Sequence[Run], folder: Path) -> Run:

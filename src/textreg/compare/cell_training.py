@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from textreg.backbone import Backbone
-from textreg.class_pictures import draw
 from textreg.compare.batches import STATES, batches_of, drop, hand_out, together
-from textreg.compare.cells import Cell, shares_class_pictures
+from textreg.compare.cells import Cell
+from textreg.compare.class_folders import draw_class_pictures, shares_class_pictures
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.learning import write_cards
@@ -110,11 +110,3 @@ def train_run(run: Run, backbone: Backbone, keep: Sequence[int], on_step: OnStep
         if records and on_step(run, training.global_step):
             return False
     return True
-
-
-def draw_class_pictures(run: Run, backbone: Backbone, out: Path) -> None:
-    """Draw the class pictures that all seeds and variants of a concept share, or what is left."""
-    folder = run.class_images.folder
-    if folder is not None and shares_class_pictures(run, out):
-        for _ in draw(run, run.concepts[0], backbone, folder.parent.parent):
-            pass

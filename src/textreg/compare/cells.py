@@ -16,6 +16,7 @@ from typing import Any
 import textreg.priors as priors
 from textreg.adapter.diffusers_files import EMBEDDING_FILE
 from textreg.compare.batches import STATES
+from textreg.compare.class_folders import refuse_unfit_folders, with_class_folder
 from textreg.compare.variants import Variant
 from textreg.config import Run
 from textreg.errors import UserError
@@ -89,13 +90,22 @@ def plan_cells(
     first = build_run(one, preset=preset, file=file)
     if first.inversion.steps == 0 or first.tuning.steps == 0:
         raise UserError("--inversion-steps and --tuning-steps must both be at least 1 to compare")
+    several = len(flags["concepts"]) > 1
     cells = [
-        _cell(one | {"concepts": [concept], "seed": first.seed + n}, variant, preset, file, shares)
+        _cell(
+            one | {"concepts": [concept], "seed": first.seed + n},
+            variant,
+            preset,
+            file,
+            shares,
+            several=several,
+        )
         for concept in flags["concepts"]
         for n in range(seeds)
         for variant in variants
     ]
     refuse_other_runs([cell.word for cell in cells] + [cell.run for cell in cells])
+    refuse_unfit_folders([cell.run for cell in cells], out)
     return cells
 
 
@@ -105,6 +115,8 @@ def _cell(
     preset: str | None,
     file: Path | None,
     shares: tuple[float, ...],
+    *,
+    several: bool,
 ) -> Cell:
     out: Path = flags["out"]
     common = build_run(flags, preset=preset, file=file)
@@ -120,24 +132,8 @@ def _cell(
     priors.prior_of(own)
     inversion = replace(own.inversion, steps=0, embedding=word.out / EMBEDDING_FILE)
     run = replace(own, out=home / variant.folder, inversion=inversion, card_pictures=0)
-    run = with_shared_class_pictures(run, out)
+    run = with_class_folder(run, out, several=several)
     return Cell(variant=variant, word=word, run=run, shares=shares)
-
-
-def with_shared_class_pictures(run: Run, out: Path) -> Run:
-    """The run with the comparison's class pictures of its concept, if it would draw its own."""
-    settings = run.class_images
-    if "class-images" not in priors.split(run.prior) or settings.folder is not None:
-        return run
-    kind = f"{settings.count}-{settings.steps}-{settings.guidance:g}"
-    folder = out / "class_pictures" / kind / "class_images" / run.concepts[0].name
-    return replace(run, class_images=replace(settings, folder=folder))
-
-
-def shares_class_pictures(run: Run, out: Path) -> bool:
-    """Whether the comparison draws this run's class pictures."""
-    folder = run.class_images.folder
-    return folder is not None and folder.is_relative_to(out / "class_pictures")
 
 
 def for_steps(cell: Cell, steps: int) -> Cell:
