@@ -21,10 +21,9 @@ from textreg.concept_optimizer import require_optimizer
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.data_parallel import micro_batches
-from textreg.errors import GroupEnded, UserError
+from textreg.errors import GroupEnded, QuarantineError, UserError
 from textreg.front_watch import FrontWatch
 from textreg.priors import prior_of
-from textreg.quarantine import failure
 from textreg.rank_metrics import deal, owners
 from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
@@ -147,7 +146,7 @@ def trainings(
         if ranks.first:
             deal(place, names)
         if lost:
-            raise failure({c.name: lost[c.name] for c in run.concepts if c.name in lost})
+            raise QuarantineError({c.name: lost[c.name] for c in run.concepts if c.name in lost})
 
 
 def _refuse_later(

@@ -27,7 +27,7 @@ def compare_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int
         print(f"stopped; to go on: {resume_command()}", file=sys.stderr)
         return STOPPED
     _print_tables(content, arguments.out)
-    return 0
+    return 1 if content["quarantined"] else 0
 
 
 def _compare(

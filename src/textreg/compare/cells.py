@@ -15,7 +15,6 @@ from typing import Any
 
 import textreg.priors as priors
 from textreg.adapter.diffusers_files import EMBEDDING_FILE
-from textreg.compare.batches import STATES
 from textreg.compare.class_folders import refuse_unfit_folders, with_class_folder
 from textreg.compare.variants import Variant
 from textreg.config import Run
@@ -24,6 +23,8 @@ from textreg.run_folder import RunFolder
 from textreg.settings import build_run
 from textreg.trainer import check_pictures, content_hashes
 
+STATES = "states"
+"""Folder of a concept as it was at steps of its curve, within its run's."""
 SHARES = (0.125, 0.25, 0.5)
 """Where, in shares of stage 2, a curve has its points before the last."""
 _FILES = {"equal_time.json", "compare.json", "compare.html", "pareto.png"}
@@ -41,6 +42,11 @@ class Cell:
     """Stage 1, shared by all priors."""
     run: Run
     shares: tuple[float, ...] = SHARES
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """(concept, seed): where priors are compared in pairs."""
+        return self.run.concepts[0].name, self.run.seed
 
     @property
     def curve_steps(self) -> list[int]:
@@ -162,10 +168,5 @@ def refuse_other_runs(runs: Sequence[Run]) -> None:
 
 def by_place(cells: Sequence[Cell]) -> Iterator[tuple[str, int, list[Cell]]]:
     """The cells of each concept and seed."""
-    places = dict.fromkeys((cell.run.concepts[0].name, cell.run.seed) for cell in cells)
-    for name, seed in places:
-        yield (
-            name,
-            seed,
-            [c for c in cells if (c.run.concepts[0].name, c.run.seed) == (name, seed)],
-        )
+    for place in dict.fromkeys(cell.place for cell in cells):
+        yield *place, [cell for cell in cells if cell.place == place]
