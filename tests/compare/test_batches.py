@@ -136,8 +136,8 @@ def test_a_kill_while_handing_out_loses_nothing(
     with pytest.MonkeyPatch.context() as patch:
         give = cell_training.hand_out
 
-        def killed(batch: Any, run: Any, backbone: Backbone) -> None:
-            give(batch, run, backbone)
+        def killed(*given: Any) -> None:
+            give(*given)
             raise KeyboardInterrupt
 
         patch.setattr(cell_training, "hand_out", killed)

@@ -25,6 +25,8 @@ from textreg.trainer import trainings
 
 OnStep = Callable[[Run, int], bool]
 """Told (run, steps done in it); returning True stops after that step."""
+OnDrawing = Callable[[Path], object]
+"""Told the folder of class pictures that are drawn until the next step; no interrupt loses any."""
 
 
 def refuse_unfit_priors(cells: Sequence[Cell], backbone: Callable[[], Backbone], out: Path) -> None:
@@ -46,7 +48,11 @@ def _is_left(cell: Cell) -> bool:
 
 
 def train_cells(
-    cells: Sequence[Cell], backbone: Callable[[], Backbone], out: Path, on_step: OnStep
+    cells: Sequence[Cell],
+    backbone: Callable[[], Backbone],
+    out: Path,
+    on_step: OnStep,
+    on_drawing: OnDrawing = lambda folder: None,
 ) -> bool:
     """Train cells, first their words and their class pictures where they are missing.
 
@@ -58,6 +64,7 @@ def train_cells(
         backbone: gives the base; called only if something is to be trained.
         out: the comparison's folder.
         on_step: told of each step.
+        on_drawing: told of class pictures; what it raises loses none.
 
     Returns:
         False if it was stopped; the same call then goes on.
@@ -70,7 +77,7 @@ def train_cells(
         runs = [cell.run for cell in some if failure_of(cell.word) is None]
         for run in runs:
             if not done(run):
-                draw_class_pictures(run, backbone(), out)
+                draw_class_pictures(run, backbone(), out, on_drawing)
         if not _train(runs, backbone, some[0].curve_steps, on_step, out):
             return False
     return True

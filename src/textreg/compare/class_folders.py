@@ -6,7 +6,8 @@ FOLDER/CONCEPT                                               of class_images.fol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,9 +62,21 @@ def refuse_unfit_folders(runs: Sequence[Run], out: Path) -> None:
         users_pictures(run, run.concepts[0])
 
 
-def draw_class_pictures(run: Run, backbone: Backbone, out: Path) -> None:
-    """Draw the class pictures that all seeds and variants of a concept share, or what is left."""
+def draw_class_pictures(
+    run: Run, backbone: Backbone, out: Path, on_drawing: Callable[[Path], object]
+) -> None:
+    """Draw the class pictures that all seeds and variants of a concept share, or what is left.
+
+    Args:
+        run: of one concept.
+        backbone: the base.
+        out: the comparison's folder.
+        on_drawing: told the pictures' folder, before the first of them and after each group.
+    """
     folder = run.class_images.folder
-    if folder is not None and shares_class_pictures(run, out):
-        for _ in draw(run, run.concepts[0], backbone, folder.parent.parent):
-            pass
+    if folder is None or not shares_class_pictures(run, out):
+        return
+    on_drawing(folder)
+    for line in draw(run, run.concepts[0], backbone, folder.parent.parent):
+        print(f"textreg: {line}", file=sys.stderr)
+        on_drawing(folder)

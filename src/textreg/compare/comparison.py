@@ -62,6 +62,8 @@ class Watch:
 
     step: Callable[[Run, int], bool] = lambda run, done: False
     """Told (run, steps done in it); returning True stops."""
+    drawing: Callable[[Path], object] = lambda folder: None
+    """Told where class pictures are drawn; until the next step an interrupt loses nothing."""
     measuring: Callable[[Path], object] = lambda folder: None
     """Told which state is measured now; from here on an interrupt loses nothing."""
     tell: Callable[[str, int, int], object] = lambda step, done, total: None
@@ -120,11 +122,11 @@ def compare(
         return base.backbone  # loaded only if something is left to do
 
     refuse_unfit_priors(planned, backbone, out)
-    if not train_cells(planned, backbone, out, watch.step):
+    if not train_cells(planned, backbone, out, watch.step, watch.drawing):
         return None
     kept = compared(planned, out)
     in_time = _cells_in_time(comparison, [cell for cell in planned if cell.place in kept])
-    if not train_cells(in_time, backbone, out, watch.step):
+    if not train_cells(in_time, backbone, out, watch.step, watch.drawing):
         return None
     trained = [*planned, *in_time]
     kept &= compared([cell for cell in trained if cell.place in kept], out)
