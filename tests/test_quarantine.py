@@ -194,7 +194,7 @@ def test_the_command_ends_with_1_and_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(arguments: Any) -> int:
-        raise QuarantineError("dog: no", frozenset({"dog"}))
+        raise QuarantineError({"dog": "dog: no"})
 
     monkeypatch.setitem(cli._VERBS, "check", fail)
     assert cli.main(["check", "."]) == 1

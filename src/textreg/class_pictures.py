@@ -85,18 +85,18 @@ def draw(run: Run, concept: Concept, backbone: Backbone, folder: Path) -> Iterat
         yield f"drew {start + len(group)} of {settings.count} pictures of {prompt!r}"
 
 
-def adopt(run: Run, concept: Concept, folder: Path) -> None:
-    """Record the pictures of the user's folder, or compare them with the record.
+def users_pictures(run: Run, concept: Concept) -> list[ClassPicture]:
+    """The pictures of the user's folder with their prompts, each looked at.
 
     Raises:
-        UserError: a picture is not usable, a prompt is missing, or one has changed since.
+        UserError: the folder is not there, a picture is not usable, or a prompt is missing.
     """
     source = source_folder(run, concept)
     found = inspect_folder(source, settings=Images(captions=False, masks="off"))
     if found.errors:
         raise UserError(f"{source}, pictures of the class: {found.errors[0]}")
     paths = [picture.path for picture in found.pictures]
-    own = [
+    return [
         ClassPicture(
             name=picture.path.relative_to(source).as_posix(), sha256=picture.sha256, prompt=prompt
         )
@@ -104,11 +104,19 @@ def adopt(run: Run, concept: Concept, folder: Path) -> None:
             found.pictures, _captions(run.class_images, concept, paths), strict=True
         )
     ]
-    place = record_folder(folder, concept)
+
+
+def adopt(run: Run, concept: Concept, folder: Path) -> None:
+    """Record the pictures of the user's folder, or compare them with the record.
+
+    Raises:
+        UserError: as `users_pictures`; or one has changed since.
+    """
+    own, place = users_pictures(run, concept), record_folder(folder, concept)
     if (before := _recorded(place)) and before != own:
         raise UserError(
-            f"{source}: its pictures or prompts have changed since this run began; choose another "
-            "--out"
+            f"{source_folder(run, concept)}: its pictures or prompts have changed since this run "
+            "began; choose another --out"
         )
     if not before:
         _record(place, own)

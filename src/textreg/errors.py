@@ -6,7 +6,7 @@ Also the end of a group of processes that has lost one (3).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class UserError(ValueError):
@@ -16,9 +16,15 @@ class UserError(ValueError):
 class QuarantineError(Exception):
     """A run whose other concepts are done, while these are in quarantine; exit code 1."""
 
-    def __init__(self, message: str, concepts: frozenset[str]):
-        super().__init__(message)
-        self.concepts = concepts
+    def __init__(self, lines: Mapping[str, str]):
+        """Say what happened, a sentence each concept."""
+        super().__init__("; ".join(lines.values()))
+        self.lines = dict(lines)
+
+    @property
+    def concepts(self) -> frozenset[str]:
+        """Who is in quarantine."""
+        return frozenset(self.lines)
 
 
 def of_system(error: OSError) -> str:

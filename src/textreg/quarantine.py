@@ -14,7 +14,7 @@ from torch import Tensor
 from textreg.concept_rows import along
 from textreg.config import Concept, Run
 from textreg.data_parallel import micro_batches, step_draws
-from textreg.errors import QuarantineError, UserError
+from textreg.errors import UserError
 from textreg.ranks import ALONE
 
 _STRIKES = 2
@@ -95,7 +95,7 @@ def _line(concept: str, what: int, where: str, strikes: int) -> str:
     outcome = (
         "its learning rate is halved from here on"
         if strikes < _STRIKES
-        else "for the second time; its last good state is in the checkpoint. "
+        else "for the second time, so it is in quarantine. "
         "Try --dtype fp32 or a lower learning rate"
     )
     return (
@@ -121,12 +121,3 @@ def fault_line(run: Run, concept: Concept, at: int, what: int, strikes: int, tim
 def ended(strikes: int) -> bool:
     """Whether a concept with so many strikes is in quarantine."""
     return strikes >= _STRIKES
-
-
-def failure(lines: dict[str, str]) -> QuarantineError:
-    """The end of a run some of whose concepts are in quarantine.
-
-    Args:
-        lines: what happened, by concept.
-    """
-    return QuarantineError("; ".join(lines.values()), frozenset(lines))

@@ -24,10 +24,9 @@ from textreg.config import Run
 from textreg.data_parallel import micro_batches
 from textreg.encoded_views import EncodedViews
 from textreg.environment import environment
-from textreg.errors import GroupEnded, UserError
+from textreg.errors import GroupEnded, QuarantineError, UserError
 from textreg.front_watch import FrontWatch
 from textreg.priors import prior_of, samples_of
-from textreg.quarantine import failure
 from textreg.rank_metrics import deal, owners
 from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
@@ -155,7 +154,7 @@ def trainings(
             deal(place, names)
             encoded.discard()
         if lost:
-            raise failure({c.name: lost[c.name] for c in run.concepts if c.name in lost})
+            raise QuarantineError({c.name: lost[c.name] for c in run.concepts if c.name in lost})
 
 
 def _refuse_later(

@@ -91,6 +91,10 @@ def test_each_is_what_it_is_alone(
 
 
 def test_two_share_each_step(flags: dict[str, Any], backbone: Backbone, tmp_path: Path) -> None:
+    """With class pictures of their own as well, each in the folder that bears its name."""
+    classes, out = tmp_path / "classes", tmp_path / "out"
+    for concept in flags["concepts"]:
+        shutil.copytree(concept["images"], classes / concept["images"].name)
     sizes: list[int] = []
     take = Training.take_step
 
@@ -100,13 +104,17 @@ def test_two_share_each_step(flags: dict[str, Any], backbone: Backbone, tmp_path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "take_step", counted)
-        cells = _cells(flags, tmp_path, PRIORS)[::2]
-        assert not _train(cells, backbone, tmp_path, stop_at=1)
+        cells = _cells(flags, out, f"none,class-images:class_images.folder={classes}")[1::2]
+        assert not _train(cells, backbone, out, stop_at=1)
         # It goes on where it was stopped, then nothing is left to do.
-        assert _train(cells, backbone, tmp_path)
-        assert _train(cells, backbone, tmp_path)
+        assert _train(cells, backbone, out)
+        assert _train(cells, backbone, out)
     assert sizes == [2] * 4
-    assert not (tmp_path / "batches").exists()
+    assert not (out / "batches").exists()
+    for cell in cells:
+        name = cell.run.concepts[0].name
+        record = json.loads((cell.run.out / "class_images" / name / "pictures.json").read_text())
+        assert [picture["name"] for picture in record] == [f"{n:02}.png" for n in range(4)]
 
 
 def test_a_batch_that_began_keeps_its_concepts(
@@ -128,8 +136,8 @@ def test_a_kill_while_handing_out_loses_nothing(
     with pytest.MonkeyPatch.context() as patch:
         give = cell_training.hand_out
 
-        def killed(batch: Any, run: Any, backbone: Backbone) -> None:
-            give(batch, run, backbone)
+        def killed(*given: Any) -> None:
+            give(*given)
             raise KeyboardInterrupt
 
         patch.setattr(cell_training, "hand_out", killed)

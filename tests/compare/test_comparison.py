@@ -246,6 +246,31 @@ def test_a_second_call_only_reads(
     assert again == content
 
 
+def test_a_cell_in_quarantine_leaves_every_table(
+    comparison: Comparison, content: dict[str, Any], options: Options, patched: Any
+) -> None:
+    """Its seed with it; nothing is trained, and the page and the JSON name it."""
+    place = comparison.out / "cells/cat/seed-1/gated/quarantine.json"
+    place.write_text('{"why": "cat: no"}')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell_training, "trainings", lambda *_, **__: pytest.fail("trained"))
+        found = compare(comparison, [Means()], options)
+    assert found is not None
+    assert found["quarantined"] == [{"run": "cells/cat/seed-1/gated", "why": "cat: no"}]
+    assert found["rows"] == [row for row in content["rows"] if row["seed"] == 0]
+    assert found["points"] == [point for point in content["points"] if point["seed"] == 0]
+    assert {e["cells"] for e in found["summary"]["steps"].values()} == {1}
+    lines = [
+        "cells/cat/seed-1/gated: cat: no; to train it again, delete that folder",
+        "by all priors, so that every concept has every seed: cat seed 1",
+    ]
+    assert found["left_out"][-2:] == lines
+    page = (comparison.out / "compare.html").read_text()
+    assert all(line in page for line in lines)
+    place.unlink()
+    assert compare(comparison, [Means()], options) == content
+
+
 @pytest.mark.slow
 def test_killed_it_goes_on_and_recomputes_nothing_finished(
     comparison: Comparison,

@@ -27,7 +27,7 @@ def compare_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int
         print(f"stopped; to go on: {resume_command()}", file=sys.stderr)
         return STOPPED
     _print_tables(content, arguments.out)
-    return 0
+    return 1 if content["quarantined"] else 0
 
 
 def _compare(
@@ -51,10 +51,13 @@ def _compare(
             )
             return stop.is_set()
 
+        def drawing(folder: Path) -> None:
+            stop.at_once()
+            place = _place(arguments.out, folder)
+            progress.update(task, description="drawing", completed=0, note=place)
+
         def measuring(folder: Path) -> None:
-            stop.immediate = True
-            if stop.is_set():
-                raise KeyboardInterrupt
+            stop.at_once()
             progress.update(task, note=_place(arguments.out, folder))
 
         content = compare(
@@ -75,6 +78,7 @@ def _compare(
             ),
             Watch(
                 step=on_step,
+                drawing=drawing,
                 measuring=measuring,
                 tell=lambda step, done, total: progress.update(
                     task, description=step, completed=done, total=total

@@ -18,6 +18,8 @@ from textreg.adapter import Adapter
 from textreg.adapter.diffusers_files import EMBEDDING_FILE
 from textreg.backbone import Backbone
 from textreg.checkpoint import publish
+from textreg.compare.cells import STATES
+from textreg.compare.failures import done, record_failure
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.front import BEST, FRONT_FILE
@@ -25,11 +27,9 @@ from textreg.learning import write_cards
 from textreg.run_folder import RunFolder
 from textreg.run_record import read_record
 
-STATES = "states"
-
 
 def batches_of(runs: Sequence[Run], folder: Path) -> list[list[Run]]:
-    """Runs that are not finished, those that may share a batch together.
+    """Runs that are not done, those that may share a batch together.
 
     Args:
         runs: of one concept each, alike but for that.
@@ -38,8 +38,8 @@ def batches_of(runs: Sequence[Run], folder: Path) -> list[list[Run]]:
     Raises:
         UserError: the batch has begun with a concept that is not compared any more.
     """
-    left = [run for run in runs if not RunFolder(run).finished]
-    alone = [run for run in left if _brings_class_pictures(run) or RunFolder(run).begun]
+    left = [run for run in runs if not done(run)]
+    alone = [run for run in left if RunFolder(run).begun]
     if (folder / "run.yaml").is_file():
         begun = [Path(c["images"]).name for c in read_record(folder)["run"]["concepts"]]
         by_name = {run.concepts[0].name: run for run in runs}
@@ -56,12 +56,6 @@ def batches_of(runs: Sequence[Run], folder: Path) -> list[list[Run]]:
     if len(rest) == 1:
         alone, rest = [*alone, *rest], []
     return [batch for batch in (first, rest, *([run] for run in alone)) if batch]
-
-
-def _brings_class_pictures(run: Run) -> bool:
-    """Whether its class pictures are a folder that is not named by the concept."""
-    folder = run.class_images.folder
-    return folder is not None and folder.name != run.concepts[0].name
 
 
 def together(runs: Sequence[Run], folder: Path) -> Run:
@@ -89,8 +83,16 @@ def together(runs: Sequence[Run], folder: Path) -> Run:
     )
 
 
-def hand_out(batch: Run, run: Run, backbone: Backbone) -> None:
-    """Make the folder of one of a finished batch's runs; its model card comes last."""
+def hand_out(batch: Run, run: Run, backbone: Backbone, why: str | None = None) -> None:
+    """Make the folder of one of a finished batch's runs.
+
+    Args:
+        batch: the run of them all.
+        run: one of them.
+        backbone: the base.
+        why: it is in quarantine, so there is nothing but its metrics and this sentence; none: there
+            is all of it, its model card last.
+    """
     name, place, source = run.concepts[0].name, RunFolder(run), RunFolder(batch)
     learned, record = source.concept_folder(name), read_record(batch.out)
     # As the batch read them: NAME, and NAME/annotations.
@@ -99,6 +101,9 @@ def hand_out(batch: Run, run: Run, backbone: Backbone) -> None:
     with place.held(hashes):
         place.claim(hashes, record["base_digest"], how)
         publish(place.metrics, _metrics(source.metrics, name))
+        if why is not None:
+            record_failure(run, why)
+            return
         for folder in (learned, learned / BEST, *sorted((learned / STATES).glob("*"))):
             if folder.is_dir():
                 adapter = Adapter.load(folder)

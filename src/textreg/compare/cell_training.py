@@ -5,16 +5,19 @@ All concepts of a prior and seed train in one batch: the frozen model is gone th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from textreg.backbone import Backbone
-from textreg.class_pictures import draw
-from textreg.compare.batches import STATES, batches_of, drop, hand_out, together
-from textreg.compare.cells import Cell, shares_class_pictures
+from textreg.compare.batches import batches_of, drop, hand_out, together
+from textreg.compare.cells import STATES, Cell
+from textreg.compare.class_folders import draw_class_pictures, shares_class_pictures
+from textreg.compare.failures import done, failure_line, failure_of, record_failure
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
+from textreg.errors import QuarantineError
 from textreg.learning import write_cards
 from textreg.priors import prior_of
 from textreg.run_folder import RunFolder
@@ -22,6 +25,8 @@ from textreg.trainer import trainings
 
 OnStep = Callable[[Run, int], bool]
 """Told (run, steps done in it); returning True stops after that step."""
+OnDrawing = Callable[[Path], object]
+"""Told the folder of class pictures that are drawn until the next step; no interrupt loses any."""
 
 
 def refuse_unfit_priors(cells: Sequence[Cell], backbone: Callable[[], Backbone], out: Path) -> None:
@@ -31,23 +36,35 @@ def refuse_unfit_priors(cells: Sequence[Cell], backbone: Callable[[], Backbone],
         UserError: says what the base lacks.
     """
     for cell in cells:
-        if cell.run.seed == cells[0].run.seed and not RunFolder(cell.run).finished:
+        if cell.run.seed == cells[0].run.seed and _is_left(cell):
             run = cell.run
             if shares_class_pictures(run, out):  # not drawn yet
                 run = replace(run, class_images=replace(run.class_images, folder=None))
             prior_of(run).check([ConceptTexts.of_run(run, run.concepts[0], backbone())])
 
 
+def _is_left(cell: Cell) -> bool:
+    return failure_of(cell.word) is None and not done(cell.run)
+
+
 def train_cells(
-    cells: Sequence[Cell], backbone: Callable[[], Backbone], out: Path, on_step: OnStep
+    cells: Sequence[Cell],
+    backbone: Callable[[], Backbone],
+    out: Path,
+    on_step: OnStep,
+    on_drawing: OnDrawing = lambda folder: None,
 ) -> bool:
     """Train cells, first their words and their class pictures where they are missing.
 
+    A concept that ends in quarantine is told on stderr, stays that (failures.py) and stops no
+    other.
+
     Args:
-        cells: what to train; finished ones are left as they are.
+        cells: what to train; those that are done are left as they are.
         backbone: gives the base; called only if something is to be trained.
         out: the comparison's folder.
         on_step: told of each step.
+        on_drawing: told of class pictures; what it raises loses none.
 
     Returns:
         False if it was stopped; the same call then goes on.
@@ -57,10 +74,10 @@ def train_cells(
         if not _train(words, backbone, (), on_step, out):
             return False
     for some in _alike(cells, lambda cell: cell.run):
-        runs = [cell.run for cell in some]
+        runs = [cell.run for cell in some if failure_of(cell.word) is None]
         for run in runs:
-            if not RunFolder(run).finished:
-                draw_class_pictures(run, backbone(), out)
+            if not done(run):
+                draw_class_pictures(run, backbone(), out, on_drawing)
         if not _train(runs, backbone, some[0].curve_steps, on_step, out):
             return False
     return True
@@ -83,19 +100,37 @@ def _train(
     out: Path,
 ) -> bool:
     """Train runs of one concept each, alike but for that."""
+    for run in runs:
+        _tell_failure(run, out)
+    if not runs:
+        return True
     folder = out / "batches" / f"seed-{runs[0].seed}" / runs[0].out.name
     for batch in batches_of(runs, folder):
         run = batch[0] if len(batch) == 1 else together(batch, folder)
-        if not train_run(run, backbone(), keep, on_step):
-            return False
-        if len(batch) == 1:
+        lost: dict[str, str] = {}
+        try:
+            if not train_run(run, backbone(), keep, on_step):
+                return False
+        except QuarantineError as error:
+            lost = error.lines
+        if len(batch) > 1:
+            for own in batch:
+                if not done(own):
+                    hand_out(run, own, backbone(), lost.get(own.concepts[0].name))
+            drop(folder)
+        elif lost:
+            record_failure(run, *lost.values())
+        else:
             write_cards(run, backbone())
-            continue
         for own in batch:
-            if not RunFolder(own).finished:
-                hand_out(run, own, backbone())
-        drop(folder)
+            _tell_failure(own, out)
     return True
+
+
+def _tell_failure(run: Run, out: Path) -> None:
+    if why := failure_of(run):
+        failure = {"run": run.out.relative_to(out), "why": why}
+        print(f"textreg: {failure_line(failure)}", file=sys.stderr)
 
 
 def train_run(run: Run, backbone: Backbone, keep: Sequence[int], on_step: OnStep) -> bool:
@@ -110,11 +145,3 @@ def train_run(run: Run, backbone: Backbone, keep: Sequence[int], on_step: OnStep
         if records and on_step(run, training.global_step):
             return False
     return True
-
-
-def draw_class_pictures(run: Run, backbone: Backbone, out: Path) -> None:
-    """Draw the class pictures that all seeds and variants of a concept share, or what is left."""
-    folder = run.class_images.folder
-    if folder is not None and shares_class_pictures(run, out):
-        for _ in draw(run, run.concepts[0], backbone, folder.parent.parent):
-            pass

@@ -15,7 +15,7 @@ from typing import Any
 
 import textreg.priors as priors
 from textreg.adapter.diffusers_files import EMBEDDING_FILE
-from textreg.compare.batches import STATES
+from textreg.compare.class_folders import refuse_unfit_folders, with_class_folder
 from textreg.compare.variants import Variant
 from textreg.config import Run
 from textreg.errors import UserError
@@ -23,10 +23,14 @@ from textreg.run_folder import RunFolder
 from textreg.settings import build_run
 from textreg.trainer import check_pictures, content_hashes
 
+STATES = "states"
+"""Folder of a concept as it was at steps of its curve, within its run's."""
 SHARES = (0.125, 0.25, 0.5)
 """Where, in shares of stage 2, a curve has its points before the last."""
-_OURS = {"cells", "batches", "class_pictures", "evaluation", "equal_time.json"}
-_OURS |= {"compare.json", "compare.html", "pareto.png"}
+_FILES = {"equal_time.json", "compare.json", "compare.html", "pareto.png"}
+_OURS = {"cells", "batches", "class_pictures", "evaluation", *_FILES}
+# What a kill leaves of a file that was being written; the next one takes its place.
+_OURS |= {f".{name}.partial" for name in _FILES}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +42,11 @@ class Cell:
     """Stage 1, shared by all priors."""
     run: Run
     shares: tuple[float, ...] = SHARES
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """(concept, seed): where priors are compared in pairs."""
+        return self.run.concepts[0].name, self.run.seed
 
     @property
     def curve_steps(self) -> list[int]:
@@ -87,13 +96,22 @@ def plan_cells(
     first = build_run(one, preset=preset, file=file)
     if first.inversion.steps == 0 or first.tuning.steps == 0:
         raise UserError("--inversion-steps and --tuning-steps must both be at least 1 to compare")
+    several = len(flags["concepts"]) > 1
     cells = [
-        _cell(one | {"concepts": [concept], "seed": first.seed + n}, variant, preset, file, shares)
+        _cell(
+            one | {"concepts": [concept], "seed": first.seed + n},
+            variant,
+            preset,
+            file,
+            shares,
+            several=several,
+        )
         for concept in flags["concepts"]
         for n in range(seeds)
         for variant in variants
     ]
     refuse_other_runs([cell.word for cell in cells] + [cell.run for cell in cells])
+    refuse_unfit_folders([cell.run for cell in cells], out)
     return cells
 
 
@@ -103,6 +121,8 @@ def _cell(
     preset: str | None,
     file: Path | None,
     shares: tuple[float, ...],
+    *,
+    several: bool,
 ) -> Cell:
     out: Path = flags["out"]
     common = build_run(flags, preset=preset, file=file)
@@ -118,24 +138,8 @@ def _cell(
     priors.prior_of(own)
     inversion = replace(own.inversion, steps=0, embedding=word.out / EMBEDDING_FILE)
     run = replace(own, out=home / variant.folder, inversion=inversion, card_pictures=0)
-    run = with_shared_class_pictures(run, out)
+    run = with_class_folder(run, out, several=several)
     return Cell(variant=variant, word=word, run=run, shares=shares)
-
-
-def with_shared_class_pictures(run: Run, out: Path) -> Run:
-    """The run with the comparison's class pictures of its concept, if it would draw its own."""
-    settings = run.class_images
-    if "class-images" not in priors.split(run.prior) or settings.folder is not None:
-        return run
-    kind = f"{settings.count}-{settings.steps}-{settings.guidance:g}"
-    folder = out / "class_pictures" / kind / "class_images" / run.concepts[0].name
-    return replace(run, class_images=replace(settings, folder=folder))
-
-
-def shares_class_pictures(run: Run, out: Path) -> bool:
-    """Whether the comparison draws this run's class pictures."""
-    folder = run.class_images.folder
-    return folder is not None and folder.is_relative_to(out / "class_pictures")
 
 
 def for_steps(cell: Cell, steps: int) -> Cell:
@@ -164,10 +168,5 @@ def refuse_other_runs(runs: Sequence[Run]) -> None:
 
 def by_place(cells: Sequence[Cell]) -> Iterator[tuple[str, int, list[Cell]]]:
     """The cells of each concept and seed."""
-    places = dict.fromkeys((cell.run.concepts[0].name, cell.run.seed) for cell in cells)
-    for name, seed in places:
-        yield (
-            name,
-            seed,
-            [c for c in cells if (c.run.concepts[0].name, c.run.seed) == (name, seed)],
-        )
+    for place in dict.fromkeys(cell.place for cell in cells):
+        yield *place, [cell for cell in cells if cell.place == place]

@@ -16,6 +16,7 @@ from textreg.compare.cell_training import refuse_unfit_priors, train_cells
 from textreg.compare.cells import SHARES, Cell, by_place, for_steps, plan_cells, refuse_other_runs
 from textreg.compare.curve_point import curve_point, point_of
 from textreg.compare.equal_time import equal_time
+from textreg.compare.failures import compared, failures, not_compared
 from textreg.compare.page import MADE_BY, write_comparison
 from textreg.compare.summary import curves, summarise
 from textreg.compare.variants import Variant
@@ -61,6 +62,8 @@ class Watch:
 
     step: Callable[[Run, int], bool] = lambda run, done: False
     """Told (run, steps done in it); returning True stops."""
+    drawing: Callable[[Path], object] = lambda folder: None
+    """Told where class pictures are drawn; until the next step an interrupt loses nothing."""
     measuring: Callable[[Path], object] = lambda folder: None
     """Told which state is measured now; from here on an interrupt loses nothing."""
     tell: Callable[[str, int, int], object] = lambda step, done, total: None
@@ -75,6 +78,9 @@ def compare(
 ) -> dict[str, Any] | None:
     """Train, measure and compare; write compare.json, compare.html and pareto.png.
 
+    Runs that end in quarantine are named in its "quarantined" and left out, and with them their
+    concept or seed (`failures.compared`).
+
     Args:
         comparison: what is compared.
         extractors: as in `evaluate`.
@@ -86,6 +92,7 @@ def compare(
 
     Raises:
         UserError: anything that cannot work, before anything slow.
+        QuarantineError: so many runs ended in quarantine that nothing is left to compare.
     """
     options, watch = (
         options or Options(num_images=NUM_IMAGES, epsilon_prompts=EPSILON_PROMPTS),
@@ -95,7 +102,7 @@ def compare(
     if options.num_images < 2:
         raise UserError(f"--num-images is {options.num_images}; compare needs at least 2")
     refuse_foreign((out / "compare.json", out / "compare.html"), MADE_BY)
-    cells = plan_cells(
+    planned = plan_cells(
         comparison.flags,
         comparison.variants,
         comparison.seeds,
@@ -104,9 +111,9 @@ def compare(
         file=comparison.file,
         shares=comparison.shares,
     )
-    run = cells[0].run
+    run = planned[0].run
     base = Base(run.base, run.revision, run.device, run.dtype)
-    asked = shared_questions(cells, base, options)
+    asked = shared_questions(planned, base, options)
     for extractor in extractors:
         edits = [edit for questions in asked.values() for edit in questions.edits]
         refuse_unfit(extractor, base.side, edits)
@@ -114,12 +121,16 @@ def compare(
     def backbone() -> Backbone:
         return base.backbone  # loaded only if something is left to do
 
-    refuse_unfit_priors(cells, backbone, out)
-    if not train_cells(cells, backbone, out, watch.step):
+    refuse_unfit_priors(planned, backbone, out)
+    if not train_cells(planned, backbone, out, watch.step, watch.drawing):
         return None
-    in_time = _cells_in_time(comparison, cells)
-    if not train_cells(in_time, backbone, out, watch.step):
+    kept = compared(planned, out)
+    in_time = _cells_in_time(comparison, [cell for cell in planned if cell.place in kept])
+    if not train_cells(in_time, backbone, out, watch.step, watch.drawing):
         return None
+    trained = [*planned, *in_time]
+    kept &= compared([cell for cell in trained if cell.place in kept], out)
+    cells, in_time = ([c for c in some if c.place in kept] for some in (planned, in_time))
     pages = _measure_all(comparison, cells, in_time, asked, base, extractors, options, watch)
     points = [
         point
@@ -134,6 +145,8 @@ def compare(
     content["left_out"] = too_few(options.num_images) + [
         f"edit that training used: {prompt}" for prompt in sorted(left_out)
     ]
+    content["quarantined"] = failures(trained, out)
+    content["left_out"] += not_compared(trained, kept, out)
     return write_comparison(out, content, cells, pages)
 
 
@@ -260,7 +273,7 @@ def _content(
             "num_images": options.num_images,
             "epsilon_prompts": options.epsilon_prompts,
             "seed": options.seed,
-            "seeds": comparison.seeds,
+            "seeds": len({cell.run.seed for cell in cells}),
             "inversion": {
                 name: getattr(run.inversion, name)
                 for name in ("steps", "learning_rate", "schedule")
