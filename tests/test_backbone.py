@@ -73,6 +73,13 @@ def test_a_gpu_wants_channels_last_and_the_cpu_changes_nothing(backbone: Backbon
     assert all(p.is_contiguous() for p in backbone.denoiser.parameters())
 
 
+def test_the_noise_schedule_lies_on_the_device(backbone: Backbone) -> None:
+    """A step reads it as it is; "meta" stands in for a GPU."""
+    scheduler = backbone_module._scheduler(backbone.files, torch.device("meta"))
+    assert scheduler.alphas_cumprod.device.type == "meta"
+    assert backbone.alphas_cumprod is backbone.scheduler.alphas_cumprod
+
+
 def test_products_in_float32_are_float32(backbone: Backbone) -> None:
     """Class prompts are held by cancellation: three digits of a product would not hold them."""
     assert not torch.backends.cuda.matmul.allow_tf32

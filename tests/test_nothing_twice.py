@@ -38,8 +38,17 @@ SIZED_BY_VALUES = {
 """Of ATen: what a device must finish before the host knows what comes next, whoever calls it."""
 
 
+def _told_by_the_host(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an index, or a new tensor's values, go to the device by a copy that is waited for."""
+    if name == "__getitem__":
+        index = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return any(isinstance(part, list) for part in index)
+    made = name in ("tensor", "as_tensor") and not isinstance(args[0], Tensor)
+    return made and kwargs.get("device") is not None
+
+
 class _NotRead(TorchFunctionMode):
-    """Fails where Python reads a tensor, unless `host` is drawing."""
+    """Fails where Python reads a tensor, or tells it numbers, unless `host` is drawing."""
 
     def __init__(self, host: "_Host"):
         super().__init__()
@@ -51,6 +60,8 @@ class _NotRead(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if not self._host.draws:
             assert name not in READ_BY_THE_HOST, f"{name} brings a tensor to the host"
+            told = _told_by_the_host(name, args, kwargs or {})
+            assert not told, f"{name} waits for what the host tells the device"
         return func(*args, **(kwargs or {}))
 
 
@@ -231,8 +242,8 @@ def test_no_step_waits_for_the_device(
 ) -> None:
     """Of both stages: everything up to `_records`, where a step's numbers come at once.
 
-    A picture's view is looked at once, when it is encoded. Copies to the device are not looked at:
-    they wait for the host's memory, not for the device.
+    A picture's view is looked at once, when it is encoded. What is copied to the device goes
+    through `on_device`, which tests/method/test_host_copy.py looks at.
     """
     for latents in training.latents:
         for picture in range(4):
@@ -256,6 +267,8 @@ def test_no_step_waits_for_the_device(
         lambda x: x[x > 0],
         lambda x: x.numpy(),
         lambda x: torch.where(x > 0),
+        lambda x: x[[0, 2]],
+        lambda x: torch.tensor([1, 2], device=x.device),
     ],
 )
 def test_what_waits_is_seen(host: _Host, read: Callable[[Tensor], object]) -> None:

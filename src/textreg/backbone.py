@@ -169,7 +169,7 @@ def load(
             freeze(unet), 2 ** (len(vae.config.block_out_channels) - 1), _layout(place)
         ),
         projections=projections.to(place),
-        scheduler=_scheduler(files),
+        scheduler=_scheduler(files, place),
         device=place,
     )
 
@@ -209,11 +209,14 @@ def fresh_tokenizer(backbone: Backbone) -> Any:
     return backbone.files.tokenizer()
 
 
-def _scheduler(files: BaseFiles) -> Any:
+def _scheduler(files: BaseFiles, device: torch.device) -> Any:
     """A DDIM scheduler over the base's own noise schedule: for training only a_t is read."""
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler.from_config(files.scheduler())
+    scheduler: Any = DDIMScheduler.from_config(files.scheduler())
+    # Read at each step: moved there once.
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(device)
+    return scheduler
 
 
 def _layout(device: torch.device) -> torch.memory_format:

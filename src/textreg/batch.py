@@ -15,6 +15,7 @@ from textreg.backbone import Backbone
 from textreg.config import Denoising
 from textreg.latents import Latents
 from textreg.method.denoising import add_noise, loss_per_concept, min_snr_weight, target
+from textreg.method.host_copy import on_device
 from textreg.method.text_features import TextFeatures
 from textreg.method.text_projections import TextProjections
 from textreg.randomness import Draws
@@ -61,8 +62,8 @@ def noisy_batch(
     x_0 = [[x for x, _ in own] for own in pairs]
     each = [d for samples in draws for d in samples]
     alphas = backbone.alphas_cumprod
-    t = torch.tensor([d.index("timestep", len(alphas)) for d in each], device=x_0[0][0].device)
-    t = t.unflatten(0, features.tokens.shape[:2])
+    t = torch.tensor([d.index("timestep", len(alphas)) for d in each])
+    t = on_device(t.unflatten(0, features.tokens.shape[:2]), x_0[0][0].device)
     noisy: list[Tensor] = [torch.empty(())] * len(latents)
     wanted = noisy.copy()
     for members in by_shape([own[0] for own in x_0]):
@@ -73,8 +74,9 @@ def noisy_batch(
                 for n in members
                 for d in draws[n]
             ]
-        ).to(clean)
-        a_t = alphas[t[members].flatten()]
+        )
+        noise = on_device(noise, clean.device, clean.dtype)
+        a_t = alphas[_rows(t, members).flatten()]
         both = add_noise(clean, noise, a_t), target(clean, noise, a_t, backbone.prediction_type)
         for values, place in zip(both, (noisy, wanted), strict=True):
             for n, own in zip(members, values.unflatten(0, (len(members), -1)), strict=True):
@@ -108,12 +110,22 @@ def by_shape(tensors: Sequence[Tensor]) -> list[list[int]]:
     return list(members.values())
 
 
+def _rows(tensor: Tensor, members: Sequence[int]) -> Tensor:
+    """Some concepts' rows; of all of them as a view, as a GPU is told an index and waited for."""
+    return tensor if len(members) == len(tensor) else tensor[members]
+
+
 def _counts(each: list[list[Tensor | None]], like: list[Tensor]) -> list[Tensor] | None:
     """The weights of every concept's pixels, [S, 1, height, width]; none if no picture has any."""
     if all(own is None for samples in each for own in samples):
         return None
     return [
-        torch.stack([x.new_ones(x.shape[-2:])[None] if c is None else c.to(x) for c in samples])
+        torch.stack(
+            [
+                x.new_ones(x.shape[-2:])[None] if c is None else on_device(c, x.device, x.dtype)
+                for c in samples
+            ]
+        )
         for samples, x in zip(each, like, strict=True)
     ]
 
@@ -140,7 +152,7 @@ def predict(
             beside = None if pooled is None else pooled[rows]
         x = torch.cat([x_t[n] for n in members])
         edit = None if projections.attention is None else projections.attention.of(members)
-        prediction = backbone.denoiser(x, t[members].flatten(), given, beside, edit)
+        prediction = backbone.denoiser(x, _rows(t, members).flatten(), given, beside, edit)
         for n, own in zip(members, prediction.split(per_concept), strict=True):
             predictions[n] = own
     return predictions
@@ -179,7 +191,7 @@ def _loss(predictions: Sequence[Tensor], batch: Batch) -> Tensor:
         counts = None
         if batch.counts is not None:
             counts = torch.cat([batch.counts[n] for n in members])
-        shares = None if batch.shares is None else batch.shares[members].flatten()
+        shares = None if batch.shares is None else _rows(batch.shares, members).flatten()
         values = loss_per_concept(prediction, wanted, len(members), counts, shares)
         for n, value in zip(members, values, strict=True):
             found[n] = value

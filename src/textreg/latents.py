@@ -20,6 +20,7 @@ from textreg.encoded_views import EncodedViews
 from textreg.errors import UserError
 from textreg.instance_prompts import PictureChoice
 from textreg.masks import unchanged_mask
+from textreg.method.host_copy import on_device
 from textreg.out_of_memory import memory_of
 from textreg.pictures import Picture, read_checked
 from textreg.randomness import Draws
@@ -102,7 +103,7 @@ class Latents:
             moments = self._view(picture, draws.index("view", views))
         mean, log_variance = moments.chunk(2)
         deviation = (0.5 * log_variance.clamp(-30, 20)).exp()
-        noise = draws.normal("posterior", tuple(mean.shape)).to(mean)
+        noise = on_device(draws.normal("posterior", tuple(mean.shape)), mean.device, mean.dtype)
         return (mean + deviation * noise) * self._backbone.vae.config.scaling_factor
 
     def _view(self, picture: int, view: int) -> Tensor:

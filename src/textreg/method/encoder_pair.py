@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textreg.method.identifier_mask import identifier_mask
 from textreg.method.text_features import TextFeatures, Tokens, with_word
 
 
@@ -44,20 +43,12 @@ class EncoderPair:
         tables = [p.embeddings.token_embedding.weight for p in parts]
         widths = [table.shape[1] for table in tables]
         device = tables[0].device
-        ids, where = tokens.ids.to(device), tokens.is_identifier.to(device)
-        mask = identifier_mask(
-            where,
-            tokens.noun_length,
-            masked.to(device) & tokens.can_mask.to(device),
-            tables[0].dtype,
-            tokens.vectors,
-        )
+        ids, slots, mask = tokens.read(device, masked, tables[0].dtype)
         end = (ids == self.end).int().argmax(1)
         behind = torch.arange(ids.shape[1], device=device) > end[:, None]
         words: Sequence[Tensor | None] = (None, None)
         if vectors is not None:
             words = vectors.unflatten(1, (tokens.vectors, -1)).split(widths, dim=2)
-        slots = tokens.slots.to(device)
         read = [
             _last_two(part, ids.masked_fill(behind, padding), slots, word, mask)
             for part, padding, word in zip(parts, self.padding, words, strict=True)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from textreg.method.host_copy import on_device
 from textreg.method.identifier import identifier_tokens
 from textreg.method.identifier_mask import identifier_mask
 
@@ -34,6 +35,26 @@ class Tokens:
     def slots(self) -> Tensor:
         """Which of its vectors an identifier's position takes, [prompts, tokens]; -1 elsewhere."""
         return _slots(self.is_identifier, self.vectors)
+
+    def read(
+        self, device: torch.device, masked: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What a text encoder on a device is given of them.
+
+        Args:
+            device: the encoder's.
+            masked: which are masked where they can be, [prompts] bool, on the host.
+            dtype: of its numbers.
+
+        Returns:
+            ids and slots, [prompts, tokens], and the attention mask [prompts, 1, tokens, tokens].
+        """
+        ids, where, hidden, length = (
+            on_device(x, device)
+            for x in (self.ids, self.is_identifier, masked & self.can_mask, self.noun_length)
+        )
+        mask = identifier_mask(where, length, hidden, dtype, self.vectors)
+        return ids, _slots(where, self.vectors), mask
 
     def rows(self, index: Tensor) -> Tokens:
         """Some of the prompts."""
@@ -233,9 +254,7 @@ def encode_tokens(
         masked: which are masked where they can be, [prompts] bool.
     """
     table = getattr(text_encoder, "text_model", text_encoder).embeddings.token_embedding.weight
-    ids, where = tokens.ids.to(table.device), tokens.is_identifier.to(table.device)
-    masked = masked.to(table.device) & tokens.can_mask.to(table.device)
-    mask = identifier_mask(where, tokens.noun_length, masked, table.dtype, tokens.vectors)
+    ids, slots, mask = tokens.read(table.device, masked, table.dtype)
     if vectors is not None:
         vectors = vectors.unflatten(1, (tokens.vectors, -1))
-    return encode(text_encoder, ids, tokens.slots.to(table.device), vectors, mask)
+    return encode(text_encoder, ids, slots, vectors, mask)

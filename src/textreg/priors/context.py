@@ -9,6 +9,7 @@ from torch import Tensor
 
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
+from textreg.method.host_copy import on_device
 from textreg.method.text_features import context_rows
 from textreg.method.text_projections import TextProjections
 from textreg.method.text_regularizer import context_loss
@@ -46,10 +47,9 @@ class Context(Prior):
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
         """The context's term."""
         both = drawn(self._features, draws, "context prompt")
-        masked = [[d.uniform("context mask") < self._mask_ratio for d in s] for s in draws]
-        features = torch.where(
-            torch.tensor(masked, device=both.device)[..., None, None], both[:, :, 1], both[:, :, 0]
-        )
+        drawn_masks = [[d.uniform("context mask") < self._mask_ratio for d in s] for s in draws]
+        masked = on_device(torch.tensor(drawn_masks), both.device)[..., None, None]
+        features = torch.where(masked, both[:, :, 1], both[:, :, 0])
         rows = drawn(self._rows, draws, "context prompt")
         value = context_loss(self._projections, features, rows)
         return {"context": Penalty(weight=self._weight, value=value)}
