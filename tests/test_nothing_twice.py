@@ -3,6 +3,8 @@
 Which parameters train is in test_trainer.py; that kept views are encoded once, there as well.
 """
 
+import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from textreg import cli, learning, pictures, trainer
 from textreg.backbone import Backbone
 from textreg.config import Images, Inversion, Tuning
+from textreg.errors import UserError
 from textreg.method.text_projections import TextProjections
 from textreg.randomness import Draws
 from textreg.sampling import PictureModel, sample
-from textreg.trainer import check_pictures
+from textreg.trainer import check_pictures, trainings
 from textreg.training import DRIFT_EVERY, Training
 from tiny_run import tiny_run, train
 
@@ -160,6 +164,47 @@ def test_a_run_encodes_no_view_twice(
     train(tiny_run(tiny_base, tmp_path, cat_pictures, dog_pictures), backbone)
     assert encoded
     assert len(set(encoded)) == len(encoded)
+
+
+def decoded_by(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a training command decodes each picture."""
+    seen: Counter[str] = Counter()
+    read = pictures.read_with_alpha
+
+    def watched(path: Path) -> Any:
+        seen[path.name] += 1
+        return read(path)
+
+    monkeypatch.setattr(pictures, "read_with_alpha", watched)
+    monkeypatch.setattr(learning, "write_cards", lambda *_, **__: None)
+    monkeypatch.setattr(Training, "advance", lambda _: False)
+    assert cli.main(["train", *words]) == 0
+    return seen
+
+
+def test_a_command_decodes_a_picture_to_check_it_and_to_cut_its_views(
+    backbone: Backbone,
+    tiny_base: Path,
+    cat_pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer, "load", lambda *_, **__: backbone)
+    words = [str(cat_pictures), "--base", str(tiny_base), "--resolution", "16", "--noun", "cat"]
+    seen = decoded_by([*words, "--out", str(tmp_path / "run")], monkeypatch)
+    assert seen == {path.name: 2 for path in cat_pictures.iterdir()}
+
+
+def test_what_changes_between_the_two_is_refused(
+    backbone: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(cat_pictures, tmp_path / "cat")
+    run = tiny_run(tiny_base, tmp_path / "run", folder)
+    folders = check_pictures(run)
+    shutil.copy(folder / "01.png", folder / "00.png")
+    with pytest.raises(UserError, match=r"00\.png: changed while it was being read; start again"):
+        next(trainings(run, backbone, folders=folders))
+    assert not (run.out / "run.yaml").exists()
 
 
 def test_text_is_encoded_once_a_step_in_stage_one_and_never_in_stage_two(

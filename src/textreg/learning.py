@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from textreg.adapter import Adapter
 from textreg.adapter.export import export
 from textreg.adapter.model_card import card_prompts, write_card
 from textreg.backbone import Backbone
+from textreg.concept import Folder
 from textreg.config import Concept, Run
 from textreg.errors import QuarantineError
 from textreg.ranks import ALONE, Ranks
@@ -25,6 +26,7 @@ def learn(
     run: Run,
     *,
     backbone: Backbone | None = None,
+    folders: Sequence[Folder] | None = None,
     on_step: Callable[[StepRecord], bool | None] | None = None,
     on_trained: Callable[[], None] | None = None,
     on_sample: Callable[[StepPicture], object] | None = None,
@@ -36,6 +38,7 @@ def learn(
     Args:
         run: what to do.
         backbone: the base, if it is loaded already.
+        folders: what `check_pictures` found, if that was asked already.
         on_step: called with each record; returning True stops after that step.
         on_trained: called when the last step is saved, before pictures are drawn.
         on_sample: called with each picture that the run's sample_every asks for.
@@ -58,7 +61,12 @@ def learn(
         lost: QuarantineError | None = None
         try:
             for training, records in trainings(
-                run, backbone, with_start=True, take_over=take_over, ranks=ranks
+                run,
+                backbone,
+                folders=folders,
+                with_start=True,
+                take_over=take_over,
+                ranks=ranks,
             ):
                 backbone = training.backbone
                 stop = on_step is not None and any([on_step(record) for record in records])

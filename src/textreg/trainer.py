@@ -87,6 +87,7 @@ def trainings(
     run: Run,
     backbone: Backbone | None = None,
     *,
+    folders: Sequence[Folder] | None = None,
     with_start: bool = False,
     take_over: bool = False,
     ranks: Ranks = ALONE,
@@ -96,6 +97,8 @@ def trainings(
     Args:
         run: as in `steps`.
         backbone: as in `steps`.
+        folders: what `check_pictures` found, if that was asked already; a picture that changed
+            since is refused.
         with_start: give the state that training goes on from as well, first and without records;
             whoever writes files at certain steps can so write one that a kill left out.
         take_over: go on where a process of another machine is on record.
@@ -104,7 +107,7 @@ def trainings(
     """
     together = ranks.dividing_samples(len(run.concepts))
     parts = micro_batches(run, together)
-    folders = check_pictures(run)
+    folders = check_pictures(run) if folders is None else folders
     place = RunFolder(run, ranks.rank)
     hashes = content_hashes(run, folders)
     if backbone is None:

@@ -134,6 +134,7 @@ def run_with_progress(
         try:
             adapters = learn(
                 run,
+                folders=folders,
                 on_step=on_step,
                 on_trained=stop.at_once,
                 on_sample=log.picture,

@@ -18,6 +18,7 @@ from textreg.legacy.command import Command, in_flags, read_command
 
 if TYPE_CHECKING:
     from textreg.commands.progress import TrainingProgress
+    from textreg.concept import Folder
     from textreg.training import Training
 
 
@@ -75,7 +76,7 @@ def _train(command: Command, stop: StopFlag) -> bool:
             progress.say(folders[0].located(warning))
         if cards := os.environ.get("CUDA_VISIBLE_DEVICES"):
             _warn_without_gpu(cards, progress)
-        return _learn(command, stop, progress)
+        return _learn(command, folders, stop, progress)
 
 
 def _warn_without_gpu(cards: str, progress: TrainingProgress) -> None:
@@ -87,13 +88,15 @@ def _warn_without_gpu(cards: str, progress: TrainingProgress) -> None:
         )
 
 
-def _learn(command: Command, stop: StopFlag, progress: TrainingProgress) -> bool:
+def _learn(
+    command: Command, folders: Sequence[Folder], stop: StopFlag, progress: TrainingProgress
+) -> bool:
     from textreg.learning import write_cards
     from textreg.trainer import trainings
 
     run = command.run
     training: Training | None = None
-    for training, records in trainings(run, with_start=True):
+    for training, records in trainings(run, folders=folders, with_start=True):
         _write_due(command, training)
         for record in records:
             stop.immediate = False
