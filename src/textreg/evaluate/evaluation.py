@@ -113,7 +113,8 @@ def evaluate(
     )
     base.refuse_run_of_another(run)
     asked = [
-        questions_for(s.concept, s.run.textreg, base.folder, options.prompts) for s in subjects
+        questions_for(s.concept, s.run.textreg, base.folder, options.prompts, s.trained_on)
+        for s in subjects
     ]
     for extractor in extractors:
         refuse_unfit(extractor, base.side, [edit for each in asked for edit in each.edits])
