@@ -86,7 +86,12 @@ def test_the_report_keeps_its_contract(finished: Path, measured: dict[str, Any])
     assert list(epsilon) == ["class", "class_elsewhere", "neighbour", "general", "null"]
     assert all(isinstance(value, float) and value >= 0 for value in epsilon.values())
     assert measured["features"] == [{"name": "means", "sha256": "0" * 64}]
-    assert measured["left_out"] == ["kid needs 16 pictures a side, there are 8: --num-images 16"]
+    assert measured["left_out"] == [
+        "kid needs 16 pictures a side, there are 8: --num-images 16",
+        "cat: a verdict on editability: of 4 pictures, it needs 8",
+        "cat: a verdict on other nouns still read as such: of 4 pictures, it needs 8",
+        "verdicts on epsilon-drift: of 2 prompts a pool, they need 8: --epsilon-prompts 8",
+    ]
     assert measured["summary"]["verdicts"].keys() == {"cat"}
 
 

@@ -33,6 +33,7 @@ from textreg.evaluate.row import report_row
 from textreg.evaluate.shots import Drawn, Place, PoolName, Shot, planned_shots
 from textreg.evaluate.store import digest, kept_json
 from textreg.evaluate.subjects import Subject, subjects_of
+from textreg.evaluate.verdict import few_prompts, undecided_for_few
 from textreg.out_of_memory import memory_of
 from textreg.sampling import Sampler
 
@@ -139,6 +140,8 @@ def evaluate(
             "base_sha256": base.key,
         },
         "left_out": score.too_few(options.num_images)
+        + [line for page in pages for line in undecided_for_few(page.row)]
+        + few_prompts(options.epsilon_prompts)
         + [f"edit that training used: {prompt}" for prompt in sorted(left_out)],
     }
     return write_report(out, content, pages)
