@@ -68,6 +68,15 @@ class Options:
     device: str = "auto"
     dtype: str = "auto"
 
+    def __post_init__(self) -> None:
+        """Refuse a size of nothing.
+
+        Raises:
+            UserError: names it.
+        """
+        if self.epsilon_prompts < 1:
+            raise UserError(f"--epsilon-prompts is {self.epsilon_prompts}; it must be at least 1")
+
 
 @memory_of("evaluating", "a lower --batch-size")
 def evaluate(
