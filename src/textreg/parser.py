@@ -213,6 +213,12 @@ def _measure_flags(verb: argparse.ArgumentParser, num_images: int) -> None:
         help=f"pictures a prompt pool and model (default {num_images})",
     )
     verb.add_argument(
+        "--epsilon-prompts",
+        type=whole_number,
+        metavar="N",
+        help="prompts a pool of epsilon-drift, which draws no pictures (default 8)",
+    )
+    verb.add_argument(
         "--features",
         action="append",
         metavar="judge|clip:FOLDER|dinov2:FOLDER",

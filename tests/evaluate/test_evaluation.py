@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,12 @@ def test_the_report_keeps_its_contract(finished: Path, measured: dict[str, Any])
     assert list(epsilon) == ["class", "class_elsewhere", "neighbour", "general", "null"]
     assert all(isinstance(value, float) and value >= 0 for value in epsilon.values())
     assert measured["features"] == [{"name": "means", "sha256": "0" * 64}]
-    assert measured["left_out"] == ["kid needs 16 pictures a side, there are 8: --num-images 16"]
+    assert measured["left_out"] == [
+        "kid needs 16 pictures a side, there are 8: --num-images 16",
+        "cat: a verdict on editability: of 4 pictures, it needs 8",
+        "cat: a verdict on other nouns still read as such: of 4 pictures, it needs 8",
+        "verdicts on epsilon-drift: of 2 prompts a pool, they need 8: --epsilon-prompts 8",
+    ]
     assert measured["summary"]["verdicts"].keys() == {"cat"}
 
 
@@ -100,6 +106,12 @@ def test_the_page_is_self_contained(finished: Path, measured: dict[str, Any]) ->
     assert page.count('alt="a photo of a cat"') == 2 * COUNT
     assert page.count('alt="a photo of a &lt;krk1&gt; cat"') == COUNT
     assert page.count('alt="photo of the concept"') == 4
+    drawn = finished / "evaluation" / "pictures-cat.jsonl"
+    lines = [json.loads(line) for line in drawn.read_text().splitlines()]
+    pools = Counter(line["pool"] for line in lines if line["model"] == "tuned")
+    assert pools == {"class": 8, "concept": 8, "edits": 8, "neighbours": 4, "general": 4}
+    assert "8 pictures of the class by each model and as many of other seeds" in page
+    assert "8 of edits, 4 of other nouns and 4 of general prompts by each model" in page
 
 
 def test_pictures_are_those_that_sample_draws(
@@ -280,6 +292,8 @@ def test_bad_input_is_refused_before_anything_slow(
         evaluate(cat_pictures, [Means()], options)
     with pytest.raises(UserError, match="--num-images is 1"):
         evaluate(finished, [Means()], Options(**changed | {"num_images": 1}))
+    with pytest.raises(UserError, match="--epsilon-prompts is 0; it must be at least 1"):
+        Options(epsilon_prompts=0)
     with pytest.raises(UserError, match="means is given twice"):
         evaluate(finished, [Means(), Means()], options)
     small, other = Means(), Means()

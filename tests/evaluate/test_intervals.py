@@ -5,11 +5,20 @@ from textreg.evaluate.decisions import (
     drifted,
     gained,
     kept,
+    kept_share,
     moved_beyond_floor,
     pulled,
+    with_enough,
 )
 from textreg.evaluate.distances import pairwise_distance
-from textreg.evaluate.intervals import Measured, measured, resamples, weighted_mean
+from textreg.evaluate.intervals import (
+    Measured,
+    measured,
+    measured_share,
+    resamples,
+    unseen_rate,
+    weighted_mean,
+)
 
 
 def test_resamples_depend_on_the_key_alone() -> None:
@@ -76,6 +85,47 @@ def test_pictures_drawn_twice_do_not_count_as_alike() -> None:
 )
 def test_what_an_interval_decides(answer: str, expected: str) -> None:
     assert answer == expected
+
+
+def of_pairs(lost: int, count: int) -> Measured:
+    change = torch.tensor([-1.0] * lost + [0.0] * (count - lost), dtype=torch.float64)
+    return measured_share(change, resamples(count, 0), least=-1)
+
+
+def test_pictures_that_are_all_alike_are_no_certainty() -> None:
+    """The exact interval of a binomial; any other share keeps its resamples'."""
+    assert (1 - unseen_rate(24)) ** 24 == pytest.approx(0.025)
+    alike, weights = torch.ones(24), resamples(24, 0)
+    found = measured_share(alike, weights)
+    assert (found.value, found.high) == (1, 1)
+    assert found.low == pytest.approx(0.025 ** (1 / 24))
+    assert (of_pairs(0, 24).low, of_pairs(0, 24).high) == pytest.approx((-0.1425, 0.1425), abs=1e-4)
+    assert (of_pairs(24, 24).low, of_pairs(24, 24).high) == pytest.approx((-1, -0.8575), abs=1e-4)
+    alike[3] = 0
+    assert measured_share(alike, weights) == measured(weighted_mean(alike, weights))
+
+
+def test_shares_decide_by_what_so_many_pictures_can_tell() -> None:
+    said = [kept_share(of_pairs(lost, 24), 24) for lost in range(25)]
+    # All alike is kept at the default's size; three losses may be chance, and so on without return.
+    assert [said[n] for n in (0, 1, 3, 12, 24)] == ["kept", *["undecided"] * 2, *["lost"] * 2]
+    order = ["kept", "undecided", "lost"]
+    assert [order.index(word) for word in said] == sorted(order.index(word) for word in said)
+    # Fewer pictures never say more.
+    assert [kept_share(of_pairs(0, n), n) for n in (1, 2, 7, 8, 16, 22, 23)] == [
+        *["undecided"] * 6,
+        "kept",
+    ]
+    assert [kept_share(of_pairs(n, n), n) for n in (1, 2, 7, 8)] == [*["undecided"] * 3, "lost"]
+
+
+def test_too_few_values_decide_nothing() -> None:
+    sure = gained(Measured(value=0.1, low=0.1, high=0.1))
+    assert [with_enough(sure, count) for count in (1, 7, 8)] == [
+        "undecided",
+        "undecided",
+        "learned",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
-from textreg.config import Concept, TextReg
+from textreg.annotations import Annotation
+from textreg.config import Concept, Images, Run, TextReg
 from textreg.errors import UserError
 from textreg.evaluate.questions import Edit, questions_for
+from textreg.evaluate.subjects import trained_prompts
 from textreg.prompts import edit_templates, instance_templates, templates
 
 CAT = Concept(images=Path("cat"), noun="cat")
@@ -53,6 +57,33 @@ def test_edits_that_training_used_are_dropped(tmp_path: Path) -> None:
     asked = questions_for(CAT, TextReg(), tmp_path, mine)
     assert [edit.prompt for edit in asked.edits] == ["a {} on the moon"]
     assert asked.left_out == ("a photo of a {}",)
+
+
+def test_the_runs_own_prompts_and_captions_are_dropped(tmp_path: Path) -> None:
+    """Those of its prompt file, of its photos' captions, of its class pool and of its prior."""
+    own = edit_templates(CAT, "training")[0]
+    mine = tmp_path / "mine.yaml"
+    used = ["a {} in the tall grass", "my {} asleep", "a {} by the sea", own]
+    mine.write_text(yaml.safe_dump({"edits": [*used, "a {} on the moon"]}))
+    settings = TextReg(edit_prompts="instance", class_prompts=("a {} by the sea",))
+    run = Run(
+        concepts=(CAT,),
+        base="toyland",
+        out=tmp_path,
+        prior="textreg+context",
+        textreg=settings,
+        images=Images(templates=("A [trigger] in the  tall grass",)),
+    )
+    captioned = [Annotation(), Annotation(captions=("My cat asleep",))]
+    trained_on = trained_prompts(run, CAT, captioned)
+    asked = questions_for(CAT, settings, tmp_path, mine, trained_on)
+    assert [edit.prompt for edit in asked.edits] == ["a {} on the moon"]
+    assert asked.left_out == tuple(used)
+    # Without all that, no line of it is a training prompt.
+    plain = replace(run, prior="textreg", images=Images())
+    nothing = trained_prompts(plain, CAT, [Annotation()])
+    asked = questions_for(CAT, TextReg(edit_prompts="instance"), tmp_path, mine, nothing)
+    assert asked.left_out == ()
 
 
 def test_training_on_the_test_is_refused(tmp_path: Path) -> None:

@@ -73,7 +73,9 @@ def _compare(
             extractors,
             Options(
                 num_images=NUM_IMAGES if arguments.num_images is None else arguments.num_images,
-                epsilon_prompts=EPSILON_PROMPTS,
+                epsilon_prompts=EPSILON_PROMPTS
+                if arguments.epsilon_prompts is None
+                else arguments.epsilon_prompts,
                 prompts=arguments.prompts,
             ),
             Watch(

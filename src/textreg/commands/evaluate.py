@@ -23,8 +23,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from textreg.commands.progress import new_progress
     from textreg.evaluate import Options, evaluate
 
-    names = ("out", "images", "prompts", "num_images", "seed", "steps", "guidance", "sampler")
-    names += ("batch_size", "base", "device", "dtype")
+    names = ("out", "images", "prompts", "num_images", "epsilon_prompts", "seed", "steps")
+    names += ("guidance", "sampler", "batch_size", "base", "device", "dtype")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     for name in ("steps", "batch_size"):
         if given.get(name) == 0:

@@ -20,7 +20,8 @@ from textreg.compare.failures import compared, failures, not_compared
 from textreg.compare.page import MADE_BY, write_comparison
 from textreg.compare.summary import curves, summarise
 from textreg.compare.variants import Variant
-from textreg.config import Run
+from textreg.concept import Folder, inspect_folder
+from textreg.config import Images, Run
 from textreg.environment import environment
 from textreg.errors import UserError
 from textreg.evaluate.evaluation import Options, measure, sampling_of
@@ -29,7 +30,7 @@ from textreg.evaluate.model_pair import Base
 from textreg.evaluate.questions import Questions, questions_for
 from textreg.evaluate.report import ConceptPage, refuse_foreign
 from textreg.evaluate.score import too_few
-from textreg.evaluate.subjects import subjects_of
+from textreg.evaluate.subjects import subjects_of, trained_prompts
 
 Equal = Literal["steps", "time", "both"]
 NUM_IMAGES, EPSILON_PROMPTS = 16, 8
@@ -153,9 +154,14 @@ def compare(
 def shared_questions(cells: Sequence[Cell], base: Base, options: Options) -> dict[str, Questions]:
     """By concept: what all priors are asked, so without any edit that any of them trained on."""
     found: dict[str, Questions] = {}
+    seen: dict[tuple[Path, Images], Folder] = {}
     for cell in cells:
-        concept = cell.run.concepts[0]
-        own = questions_for(concept, cell.run.textreg, base.folder, options.prompts)
+        run, concept = cell.run, cell.run.concepts[0]
+        if (place := (concept.images, run.images)) not in seen:
+            unmasked = replace(run.images, masks="off")
+            seen[place] = inspect_folder(concept.images, settings=unmasked)
+        trained_on = trained_prompts(run, concept, seen[place].annotations)
+        own = questions_for(concept, run.textreg, base.folder, options.prompts, trained_on)
         before = found.get(concept.name, own)
         edits = tuple(edit for edit in before.edits if edit in own.edits)
         if not edits:

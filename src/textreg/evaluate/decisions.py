@@ -6,16 +6,18 @@ on neither side of it, the answer is "undecided": more pictures would tell.
 
 from __future__ import annotations
 
-from textreg.evaluate.intervals import Measured
+from textreg.evaluate.intervals import Measured, unseen_rate
 
 UNDECIDED = "undecided"
+LEAST = 8
+"""Pictures, or prompts of epsilon-drift: resamples of fewer are too alike to decide anything."""
 
 DRIFT_MARGIN = 0.01
 """Epsilon-drift, as a share of what the prompt itself does to the prediction."""
 DIVERSITY_MARGIN = 0.1
 """Loss of diversity, as a share of the base's."""
-SHARE_MARGIN = 0.1
-"""Loss in a share of pictures."""
+SHARE_MARGIN = 0.15
+"""Loss in a share of pictures; the default's 24 alike can just tell it from none."""
 SIMILARITY_MARGIN = 0.01
 """Loss in a cosine of text and picture."""
 
@@ -43,6 +45,26 @@ def kept(difference: Measured, margin: float) -> str:
     if difference.low > -margin:
         return "kept"
     return "lost" if difference.high < 0 else UNDECIDED
+
+
+def kept_share(difference: Measured, count: int) -> str:
+    """As `kept`, for a share of pictures, the difference of each -1, 0 or 1.
+
+    Resamples of a few pictures that are nearly all alike are as alike, and their interval is too
+    narrow, or a point; it counts as no narrower than what `count` pictures cannot have seen.
+    """
+    unseen = unseen_rate(count)
+    wide = Measured(
+        value=difference.value,
+        low=min(difference.low, difference.value - unseen),
+        high=max(difference.high, difference.value + unseen),
+    )
+    return with_enough(kept(wide, SHARE_MARGIN), count)
+
+
+def with_enough(verdict: str, count: int) -> str:
+    """The verdict, if it is of enough pictures or prompts to be one."""
+    return verdict if count >= LEAST else UNDECIDED
 
 
 def gained(difference: Measured) -> str:

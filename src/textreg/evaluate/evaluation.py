@@ -33,6 +33,7 @@ from textreg.evaluate.row import report_row
 from textreg.evaluate.shots import Drawn, Place, PoolName, Shot, planned_shots
 from textreg.evaluate.store import digest, kept_json
 from textreg.evaluate.subjects import Subject, subjects_of
+from textreg.evaluate.verdict import few_prompts, undecided_for_few
 from textreg.out_of_memory import memory_of
 from textreg.sampling import Sampler
 
@@ -66,6 +67,15 @@ class Options:
     """Another place of the base that the run names."""
     device: str = "auto"
     dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse a size of nothing.
+
+        Raises:
+            UserError: names it.
+        """
+        if self.epsilon_prompts < 1:
+            raise UserError(f"--epsilon-prompts is {self.epsilon_prompts}; it must be at least 1")
 
 
 @memory_of("evaluating", "a lower --batch-size")
@@ -113,7 +123,8 @@ def evaluate(
     )
     base.refuse_run_of_another(run)
     asked = [
-        questions_for(s.concept, s.run.textreg, base.folder, options.prompts) for s in subjects
+        questions_for(s.concept, s.run.textreg, base.folder, options.prompts, s.trained_on)
+        for s in subjects
     ]
     for extractor in extractors:
         refuse_unfit(extractor, base.side, [edit for each in asked for edit in each.edits])
@@ -138,6 +149,8 @@ def evaluate(
             "base_sha256": base.key,
         },
         "left_out": score.too_few(options.num_images)
+        + [line for page in pages for line in undecided_for_few(page.row)]
+        + few_prompts(options.epsilon_prompts)
         + [f"edit that training used: {prompt}" for prompt in sorted(left_out)],
     }
     return write_report(out, content, pages)

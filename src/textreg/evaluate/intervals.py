@@ -56,6 +56,33 @@ def measured(values: Tensor, *, corrected: bool = False) -> Measured:
     return Measured(value=float(own), low=low, high=high)
 
 
+def unseen_rate(count: int) -> float:
+    """The largest rate of something that `count` draws in a row may well not show.
+
+    1 - .025^(1/n): the end of the exact 95 % interval of a binomial of which 0 in n were seen.
+    """
+    return 1 - ((1 - _LEVEL) / 2) ** (1 / count)
+
+
+def measured_share(values: Tensor, weights: Tensor, *, least: float = 0) -> Measured:
+    """Mean of values that are whole numbers from `least` to 1, with its interval.
+
+    Where all are equal, so is every resample, which is no certainty: the interval is then the
+    exact one of a binomial.
+
+    Args:
+        values: [count].
+        weights: from `resamples`.
+        least: 0 for shares, -1 for their differences.
+    """
+    found = measured(weighted_mean(values, weights))
+    if bool((values != values[0]).any()):
+        return found
+    unseen = unseen_rate(len(values))
+    low, high = max(found.value - unseen, least), min(found.value + unseen, 1.0)
+    return Measured(value=found.value, low=low, high=high)
+
+
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Mean of values [count] in each resample, [1 + draws]."""
     return (weights @ values.double()) / weights.sum(1)

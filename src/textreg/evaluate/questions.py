@@ -63,7 +63,11 @@ class Questions:
 
 
 def questions_for(
-    concept: Concept, settings: TextReg, base: Path, file: Path | None = None
+    concept: Concept,
+    settings: TextReg,
+    base: Path,
+    file: Path | None = None,
+    trained_on: Sequence[str] = (),
 ) -> Questions:
     """The questions for one concept: the user's file over the base's over textreg's own.
 
@@ -72,6 +76,7 @@ def questions_for(
         settings: say which edits training used; those are dropped.
         base: the base's folder.
         file: the user's.
+        trained_on: further prompts of this run's training, {} for the concept; dropped as well.
 
     Raises:
         UserError: a file that is not of this form, or no held-out edit is left.
@@ -91,7 +96,7 @@ def questions_for(
         edits=tuple(edits),
         **given,
     )
-    return _held_out(asked, concept, settings)
+    return _held_out(asked, concept, settings, trained_on)
 
 
 def _own_edits(concept: Concept, neighbours: Sequence[str]) -> list[Edit]:
@@ -101,17 +106,26 @@ def _own_edits(concept: Concept, neighbours: Sequence[str]) -> list[Edit]:
     return [Edit(prompt=f"a {noun} in the style of {{}}") for noun in neighbours]
 
 
-def _held_out(asked: Questions, concept: Concept, settings: TextReg) -> Questions:
+def _held_out(
+    asked: Questions, concept: Concept, settings: TextReg, trained_on: Sequence[str]
+) -> Questions:
     # Whether or not this run's prior read its edit pool: priors must be compared on equal terms.
-    trained = {*instance_templates(concept), *edit_templates(concept, settings.edit_prompts)}
-    edits = tuple(edit for edit in asked.edits if edit.prompt not in trained)
+    trained = [*instance_templates(concept), *edit_templates(concept, settings.edit_prompts)]
+    used = {_as_read(prompt) for prompt in (*trained, *settings.class_prompts, *trained_on)}
+    edits = tuple(edit for edit in asked.edits if _as_read(edit.prompt) not in used)
     if not edits:
         raise UserError(
             f"all {len(asked.edits)} edits were training prompts (textreg.edit_prompts is "
-            f"{settings.edit_prompts}): none is left to test with; give others with --prompts"
+            f"{settings.edit_prompts}; prompts and captions of your own count too): none is left "
+            "to test with; give others with --prompts"
         )
-    left_out = tuple(edit.prompt for edit in asked.edits if edit.prompt in trained)
+    left_out = tuple(edit.prompt for edit in asked.edits if _as_read(edit.prompt) in used)
     return replace(asked, edits=edits, left_out=left_out)
+
+
+def _as_read(prompt: str) -> str:
+    """What a CLIP tokenizer makes no difference in is one prompt."""
+    return " ".join(prompt.lower().split())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jinja2
 from PIL import Image
@@ -129,6 +129,7 @@ def _concept(
         "neighbours": [_each_prompt(page, model, "neighbours") for model in ("base", "tuned")],
         "general": [_each_prompt(page, model, "general") for model in ("base", "tuned")],
         "groups": number_groups(row, report["settings"]["num_images"]),
+        "counts": {pool: len(page.drawn.at("tuned", pool)) for pool in get_args(PoolName)},
         "curves": draw_curves(metrics),
     }
 

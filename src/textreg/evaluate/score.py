@@ -15,21 +15,28 @@ from torch import Tensor
 
 from textreg.evaluate.decisions import (
     DIVERSITY_MARGIN,
-    SHARE_MARGIN,
     SIMILARITY_MARGIN,
     drifted,
     gained,
     kept,
+    kept_share,
     moved_beyond_floor,
     pulled,
+    with_enough,
 )
 from textreg.evaluate.distances import cmmd, kid, pairwise_distance, vendi
 from textreg.evaluate.featurise import Read
-from textreg.evaluate.intervals import Measured, measured, resamples, weighted_mean
+from textreg.evaluate.intervals import (
+    Measured,
+    measured,
+    measured_share,
+    resamples,
+    weighted_mean,
+)
 from textreg.evaluate.questions import Edit
 from textreg.evaluate.shots import Place, PoolName
 
-VERSION = 1
+VERSION = 2
 """Raise when the same features give other numbers."""
 NEEDS = {"kid": 16, "cmmd": 8, "vendi": 8, "diversity": 8}
 """Fewest pictures a side, below which a number would say nothing."""
@@ -89,7 +96,7 @@ def score_epsilon(probes: Mapping[str, Mapping[str, Sequence[float]]], seed: int
         share = measured(each / weighted_mean(effect, weights))
         found[pool] = measured(each).plain() | {
             "share": share.plain(),
-            "verdict": drifted(share),
+            "verdict": with_enough(drifted(share), len(drift)),
         }
     return found
 
@@ -138,7 +145,8 @@ def fidelity(seen: Seen, seed: int) -> dict[str, Any]:
         "base": float(any_member.mean()),
         "photos": float(among / (count * (count - 1))) if count > 1 else None,
         "gain": gain.plain(),
-        "verdict": gained(gain),
+        "pictures": len(own),
+        "verdict": with_enough(gained(gain), len(own)),
     }
 
 
@@ -161,8 +169,16 @@ def _editability(seen: Seen, edits: Sequence[Edit], seed: int) -> dict[str, Any]
         else:
             assert seen.edit_texts is not None
             followed[model] = (read.features * seen.edit_texts[list(asked)]).sum(1)
-    difference = _mean(followed["tuned"] - followed["base"], seed, "edits")
-    score = _mean(followed["tuned"], seed, "edits")
+    change, count = followed["tuned"] - followed["base"], len(judged)
+    if shares:
+        weights = resamples(count, seed, "edits")
+        score = measured_share(followed["tuned"], weights)
+        difference = measured_share(change, weights, least=-1)
+        verdict = kept_share(difference, count)
+    else:
+        score = _mean(followed["tuned"], seed, "edits")
+        difference = _mean(change, seed, "edits")
+        verdict = with_enough(kept(difference, SIMILARITY_MARGIN), count)
     rows: list[dict[str, Any]] = []
     for number, edit in enumerate(edits):
         places = [place for place, n in enumerate(judged) if asked[n] == number]
@@ -174,7 +190,8 @@ def _editability(seen: Seen, edits: Sequence[Edit], seed: int) -> dict[str, Any]
         "kind": "share of pictures" if shares else "cosine to the prompt",
         "base": float(followed["base"].mean()),
         "difference": difference.plain(),
-        "verdict": kept(difference, SHARE_MARGIN if shares else SIMILARITY_MARGIN),
+        "pictures": count,
+        "verdict": verdict,
         "edits": rows,
     }
 
@@ -234,17 +251,19 @@ def _judged(seen: Seen, pool: PoolName, nouns: Sequence[str], seed: int) -> dict
     if not known or not set(nouns) <= set(known):
         return {}
     asked = [known.index(nouns[q]) for q in seen.questions["tuned", pool]]
-    right = {
-        model: (seen.reads[model, pool].attributes["noun"].argmax(1) == torch.tensor(asked))
+    base, tuned = (
+        (seen.reads[model, pool].attributes["noun"].argmax(1) == torch.tensor(asked)).double()
         for model in ("base", "tuned")
-    }
-    difference = _mean(right["tuned"].double() - right["base"].double(), seed, pool)
+    )
+    weights = resamples(len(asked), seed, pool)
+    difference = measured_share(tuned - base, weights, least=-1)
     return {
-        "judged": _mean(right["tuned"].double(), seed, pool).plain()
+        "judged": measured_share(tuned, weights).plain()
         | {
-            "base": float(right["base"].double().mean()),
+            "base": float(base.mean()),
             "difference": difference.plain(),
-            "verdict": kept(difference, SHARE_MARGIN),
+            "pictures": len(asked),
+            "verdict": kept_share(difference, len(asked)),
         }
     }
 
@@ -258,5 +277,6 @@ def _likeness(seen: Seen, seed: int) -> dict[str, Any]:
     return _mean(tuned, seed, "class").plain() | {
         "base": float(base.mean()),
         "difference": difference.plain(),
-        "verdict": pulled(difference, SIMILARITY_MARGIN),
+        "pictures": len(tuned),
+        "verdict": with_enough(pulled(difference, SIMILARITY_MARGIN), len(tuned)),
     }

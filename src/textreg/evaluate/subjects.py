@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from textreg.adapter.diffusers_files import EMBEDDING_FILE, GATED_LORA_FILE, LORA_FILE
-from textreg.concept import Picture, inspect_folder
+from textreg.annotations import Annotation
+from textreg.concept import Folder, inspect_folder
 from textreg.config import Concept, Images, Run
 from textreg.errors import UserError
 from textreg.front import BEST, best_step
+from textreg.instance_prompts import InstancePrompts
+from textreg.pictures import Picture
+from textreg.priors import split
+from textreg.prompts import edit_templates
 from textreg.run_folder import RunFolder
 from textreg.run_record import read_record, recorded_run, run_home
 from textreg.settings import run_from
@@ -27,6 +32,8 @@ class Subject:
     folder: Path
     """Of its adapter."""
     photos: tuple[Picture, ...]
+    trained_on: tuple[str, ...]
+    """As `trained_prompts`."""
     steps: int
     """Of stage 2 behind this state."""
 
@@ -93,14 +100,41 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
         if missing:
             raise UserError(f"{place}: this run is not finished, it has no {missing[0]} yet")
         wanted = record.get("pictures", {}).get(concept.name, [])
-        photos = _photos(concept, run.images, wanted, images)
-        subjects.append(Subject(run=run, concept=concept, folder=place, photos=photos, steps=steps))
+        found = _photos(concept, run.images, wanted, images)
+        subjects.append(
+            Subject(
+                run=run,
+                concept=concept,
+                folder=place,
+                photos=found.pictures,
+                trained_on=trained_prompts(run, concept, found.annotations),
+                steps=steps,
+            )
+        )
     return subjects
+
+
+def trained_prompts(
+    run: Run, concept: Concept, annotations: Sequence[Annotation]
+) -> tuple[str, ...]:
+    """Prompts that this run's training gave the concept, beside those that every run may.
+
+    Args:
+        run: its own instance prompts, and its prior's.
+        concept: one of its concepts.
+        annotations: of the concept's photos, which may have captions.
+
+    Returns:
+        Templates, {} where the concept's words go.
+    """
+    own = InstancePrompts.of(concept, run.images, annotations).templates
+    context = "context" in split(run.prior)
+    return own + tuple(edit_templates(concept, "training") if context else ())
 
 
 def _photos(
     concept: Concept, settings: Images, wanted: Sequence[str], images: Path | None
-) -> tuple[Picture, ...]:
+) -> Folder:
     place = images or concept.images
     hint = "name their folder with --images"
     if not place.is_dir():
@@ -115,4 +149,4 @@ def _photos(
             f"{place}: holds other photos than {concept.name} was learned from "
             f"({len(found.pictures)} files, {len(wanted)} then); {hint}"
         )
-    return found.pictures
+    return found
