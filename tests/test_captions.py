@@ -1,6 +1,7 @@
 """Captions as users have them, and the templates that they become."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,9 @@ TEMPLATES = [
     (SLOTH, "a plushie", "{}, a plushie"),
     (STYLE, "a painting of a house", "a {} of a house"),
     (STYLE, "a house", "a house, in the style of {}"),
+    # A trigger of its own takes the identifier's place.
+    (replace(DOG, trigger="<krk1>", identifier="<cell2>"), "a krk1 dog on grass", "a {} on grass"),
+    (replace(DOG, trigger="sks"), "sks dog beside krk1", "{} beside krk1"),
     # An identifier that is the noun itself in brackets is only seen with its brackets.
     (Concept(images=Path("d"), noun="dog", identifier="<dog>"), "a dog", "a {}"),
 ]

@@ -25,7 +25,7 @@ from study import PARTS, comparison, concepts_word
 from textreg.backbone import load
 from textreg.checkpoint import publish
 from textreg.compare.cells import Cell, plan_cells
-from textreg.compare.equal_time import entry, key_of
+from textreg.compare.equal_time import entry, key_of, settings_digest
 from textreg.trainer import trainings
 
 
@@ -83,7 +83,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         seconds = seconds_per_step(cells, Path(folder), arguments.rounds)
     total, reference = cells[0].run.tuning.steps, cells[0].variant.label
-    found = {label: entry(total, own, seconds[reference]) for label, own in seconds.items()}
+    # For any number of concepts: here each prior had a step to itself.
+    found = {
+        cell.variant.label: entry(
+            total,
+            seconds[cell.variant.label],
+            seconds[reference],
+            {"settings": settings_digest(cell.run)},
+        )
+        for cell in cells
+    }
     for label, row in found.items():
         print(f"{label}: {row['seconds_per_step']:.3f} s a step, {row['steps']} of {total} steps")
     kept = {key_of(reference, total): found}

@@ -107,15 +107,16 @@ def _bytes(path: Path, name: str, most: int = _MOST_BYTES) -> bytes:
 def caption_template(caption: str, concept: Concept) -> str:
     """A caption with {} where the concept's words go.
 
-    They stand where the trigger stands: [trigger], {}, the identifier, or the identifier without
-    its angle brackets; a noun directly behind it belongs to it. A caption without the trigger gets
-    one: in the place of the first mention of the noun, else in front ("{}, caption"; for a style
-    behind, "caption, in the style of {}"). So the noun always follows the identifier, as the
-    identifier mask needs it.
+    They stand where the trigger stands: [trigger], {}, the identifier (or the concept's own
+    trigger), or that without its angle brackets; a noun directly behind it belongs to it. A caption
+    without the trigger gets one: in the place of the first mention of the noun, else in front
+    ("{}, caption"; for a style behind, "caption, in the style of {}"). So the noun always follows
+    the identifier, as the identifier mask needs it.
     """
     noun = r"\s+".join(re.escape(word) for word in concept.noun.split())
-    bare = concept.identifier.strip("<>")
-    words = [re.escape(TRIGGER), r"\{\}", re.escape(concept.identifier)]
+    called = concept.identifier if concept.trigger is None else concept.trigger
+    bare = called.strip("<>")
+    words = [re.escape(TRIGGER), r"\{\}", re.escape(called)]
     if bare and bare not in concept.noun.lower().split():
         words.append(_word(re.escape(bare)))
     template, count = re.subn(

@@ -58,7 +58,7 @@ def draw(run: Run, concept: Concept, backbone: Backbone, folder: Path) -> Iterat
         UserError: a picture has changed since it was drawn, or the disk is full.
     """
     place, settings = record_folder(folder, concept), run.class_images
-    known = {picture.name: picture for picture in _recorded(place)}
+    known = {picture.name: picture for picture in recorded(place)}
     names = [f"{number:05}.png" for number in range(settings.count)]
     done = {name for name in known if _is_whole(place / name, known[name])}
     prompt = class_prompt(concept)
@@ -113,7 +113,7 @@ def adopt(run: Run, concept: Concept, folder: Path) -> None:
         UserError: as `users_pictures`; or one has changed since.
     """
     own, place = users_pictures(run, concept), record_folder(folder, concept)
-    if (before := _recorded(place)) and before != own:
+    if (before := recorded(place)) and before != own:
         raise UserError(
             f"{source_folder(run, concept)}: its pictures or prompts have changed since this run "
             "began; choose another --out"
@@ -162,11 +162,11 @@ def read(
     """
     place = record_folder(folder, concept)
     source = place if run.class_images.folder is None else source_folder(run, concept)
-    recorded = _recorded(place)
-    for picture in recorded:
+    found = recorded(place)
+    for picture in found:
         if not _is_whole(source / picture.name, picture):
             raise UserError(f"{source / picture.name}: is missing; give the same command again")
-    return (read_picture(source / picture.name) for picture in recorded), recorded
+    return (read_picture(source / picture.name) for picture in found), found
 
 
 def _is_whole(path: Path, picture: ClassPicture) -> bool:
@@ -178,7 +178,12 @@ def _is_whole(path: Path, picture: ClassPicture) -> bool:
     return True
 
 
-def _recorded(place: Path) -> list[ClassPicture]:
+def recorded(place: Path) -> list[ClassPicture]:
+    """The record in a `record_folder`, or as much of it as there is.
+
+    Raises:
+        UserError: it is damaged.
+    """
     path = place / "pictures.json"
     if not path.is_file():
         return []

@@ -24,13 +24,18 @@ pytestmark = pytest.mark.thorough
 
 PRIORS = "none,class-images:class_images.count=2,class_images.steps=1"
 
+CAPTIONS = ("a <krk1> cat, asleep", "krk1 on grass", "a krk2 and a cat", "[trigger] cat")
+
 
 @pytest.fixture(scope="module")
 def flags(
     tiny_base: Path, cat_pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
+    """The second concept's captions call it by the identifier that both have."""
     other = tmp_path_factory.mktemp("pictures") / "other"
     shutil.copytree(cat_pictures, other)
+    for number, caption in enumerate(CAPTIONS):
+        (other / f"{number:02}.txt").write_text(caption)
     return {
         "concepts": [{"images": folder, "noun": "cat"} for folder in (cat_pictures, other)],
         "base": str(tiny_base),

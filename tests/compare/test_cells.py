@@ -1,15 +1,21 @@
 """The plan of a comparison's runs."""
 
+import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from textreg.captions import caption_templates
 from textreg.checkpoint import publish
+from textreg.compare import class_folders
+from textreg.compare.batches import together
 from textreg.compare.cells import plan_cells
 from textreg.compare.variants import variants_of
-from textreg.config import Inversion
+from textreg.config import Inversion, Run
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder
 from textreg.trainer import check_pictures, content_hashes
@@ -101,6 +107,90 @@ def test_a_cell_that_began_with_the_whole_folder_keeps_it(
     found = plan_cells(flags, variants, 1, out)
     assert found[1].run == old
     assert found[3].run.class_images.folder == tmp_path / "classes" / "b"
+
+
+def test_in_a_batch_captions_are_read_as_alone(
+    tiny_base: Path, cat_pictures: Path, tmp_path: Path
+) -> None:
+    """Concepts of one identifier are told apart, and called in captions what they were."""
+    captions = ["a <krk1> cat", "krk1 on a chair", "a <krk2> cat", "krk2", "cell2", "[trigger]"]
+    for name in ("a", "b"):
+        shutil.copytree(cat_pictures, tmp_path / name)
+    concepts = [{"images": tmp_path / name, "noun": "cat"} for name in ("a", "b")]
+
+    def words(*identifiers: str) -> list[Run]:
+        named = [c | {"identifier": i} for c, i in zip(concepts, identifiers, strict=True)]
+        flags = {"concepts": named, "base": str(tiny_base)}
+        cells = plan_cells(flags, variants_of("none,textreg"), 1, tmp_path / "out")
+        return [cell.word for cell in cells[::2]]
+
+    folder = tmp_path / "out" / "batches" / "seed-0" / "word"
+    for given in (("<krk1>", "<krk1>"), ("<krk1>", "sks"), ("krk2", "krk1")):
+        alone = words(*given)
+        batch = together(alone, folder)
+        assert len({concept.identifier for concept in batch.concepts}) == 2
+        for run, concept in zip(alone, batch.concepts, strict=True):
+            own = caption_templates(captions, run.concepts[0])
+            assert caption_templates(captions, concept) == own
+    assert together(words("<vox1>", "sks"), folder).concepts == tuple(
+        run.concepts[0] for run in words("<vox1>", "sks")
+    )
+
+
+def test_a_batch_that_an_earlier_version_began_is_still_its_own(
+    tiny_base: Path, cat_pictures: Path, tmp_path: Path
+) -> None:
+    """It named the words by their place, and captions with them."""
+    for name in ("a", "b"):
+        shutil.copytree(cat_pictures, tmp_path / name)
+    concepts = [{"images": tmp_path / name, "noun": "cat"} for name in ("a", "b")]
+    flags = {"concepts": concepts, "base": str(tiny_base)}
+    cells = plan_cells(flags, variants_of("none,textreg"), 1, tmp_path / "out")
+    runs = [cell.word for cell in cells[::2]]
+    folder = tmp_path / "out" / "batches" / "seed-0" / "word"
+    named = enumerate((run.concepts[0] for run in runs), 1)
+    began = replace(
+        runs[0], out=folder, concepts=tuple(replace(c, identifier=f"<krk{n}>") for n, c in named)
+    )
+    folder.mkdir(parents=True)
+    RunFolder(began).claim(content_hashes(began, check_pictures(began)), "0" * 24, {})
+    assert together(runs, folder) == began
+
+
+def test_class_pictures_that_were_drawn_otherwise_are_refused(
+    tiny_base: Path, cat_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known at once, by base, resolution and prompt; of earlier versions' only by prompt."""
+    out = tmp_path / "out"
+
+    def plan(**changes: Any) -> Run:
+        concept = {"images": cat_pictures, "noun": changes.pop("noun", "cat")}
+        flags = {"concepts": [concept], "base": str(tiny_base)} | changes
+        return plan_cells(flags, variants_of("none,class-images"), 1, out)[1].run
+
+    run = plan()
+    folder = run.class_images.folder
+    assert folder is not None
+    monkeypatch.setattr(class_folders, "draw", lambda *_: iter(()))
+    nothing: Any = None
+    class_folders.draw_class_pictures(run, nothing, out, lambda folder: None)
+    picture = {"name": "0.png", "sha256": "0", "prompt": "a photo of a cat"}
+    (folder / "pictures.json").write_text(json.dumps([picture]))
+    assert plan(seed=1).class_images.folder == folder
+    other = shutil.copytree(tiny_base, tmp_path / "base")
+    for changes, why in (
+        ({"noun": "dog"}, "prompt is 'a photo of a cat' there, 'a photo of a dog' here"),
+        ({"images.resolution": 32}, "resolution is None there, 32 here"),
+        ({"base": str(other)}, f"base is {str(tiny_base)!r} there, {str(other)!r} here"),
+    ):
+        with pytest.raises(UserError, match=f"holds other class pictures: {re.escape(why)}"):
+            plan(seed=1, **changes)
+    (folder / "drawn.json").unlink()
+    assert plan(seed=1, base=str(other)).class_images.folder == folder
+    with pytest.raises(UserError, match="holds other class pictures: prompt is"):
+        plan(seed=1, noun="dog")
+    class_folders.draw_class_pictures(run, nothing, out, lambda folder: None)
+    assert not (folder / "drawn.json").exists(), "whose they are is not known"
 
 
 def killed(*_: object) -> None:

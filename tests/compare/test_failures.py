@@ -1,5 +1,6 @@
 """A concept in quarantine stops no other, is not trained again, and leaves the comparison."""
 
+import argparse
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from textreg.backbone import Backbone
+from textreg.commands import compare as command
 from textreg.compare.cell_training import train_cells
 from textreg.compare.cells import Cell, plan_cells
 from textreg.compare.failures import (
@@ -74,6 +76,21 @@ def test_what_is_left_is_every_concept_with_every_seed(plan: Any, tmp_path: Path
     (cells[4].run.out / "quarantine.json").write_text("{")
     with pytest.raises(UserError, match=r"quarantine\.json: is damaged"):
         failure_of(cells[4].run)
+
+
+@pytest.mark.parametrize(("quarantined", "code"), [([], 0), ([{"run": "a", "why": "b"}], 1)])
+def test_the_command_ends_as_train_does(
+    cat_pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quarantined: list[dict[str, str]],
+    code: int,
+) -> None:
+    monkeypatch.setattr(command, "_compare", lambda *_: {"quarantined": quarantined})
+    monkeypatch.setattr(command, "_print_tables", lambda *_: None)
+    named = {"priors": "none,gated", "images": [cat_pictures], "noun": "cat", "out": tmp_path}
+    arguments = argparse.Namespace(**named, identifier=None, property=None)
+    assert command.compare_command(arguments, {}) == code
 
 
 @pytest.mark.thorough

@@ -8,6 +8,7 @@ cells/CONCEPT/seed-S/PRIOR     what is handed out: as if trained alone, to round
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from textreg.backbone import Backbone
 from textreg.checkpoint import publish
 from textreg.compare.cells import STATES
 from textreg.compare.failures import done, record_failure
-from textreg.config import Run
+from textreg.config import Concept, Run
 from textreg.errors import UserError
 from textreg.front import BEST, FRONT_FILE
 from textreg.learning import write_cards
@@ -73,13 +74,30 @@ def together(runs: Sequence[Run], folder: Path) -> Run:
         class_images = replace(class_images, folder=class_images.folder.parent)
     return replace(
         first,
-        # A word's name changes nothing but who it is told from.
-        concepts=tuple(
-            replace(run.concepts[0], identifier=f"<krk{n}>") for n, run in enumerate(runs, 1)
-        ),
+        concepts=_told_apart(runs, folder),
         out=folder,
         inversion=inversion,
         class_images=class_images,
+    )
+
+
+def _told_apart(runs: Sequence[Run], folder: Path) -> tuple[Concept, ...]:
+    """Their concepts, each with an identifier of its own; captions call them what they did alone.
+
+    A word's name changes nothing but who it is told from. A batch that has begun keeps its names.
+    """
+    concepts = [run.concepts[0] for run in runs]
+    if (folder / "run.yaml").is_file():
+        there = read_record(folder)["run"]["concepts"]
+        return tuple(
+            replace(concept, identifier=began["identifier"], trigger=began.get("trigger"))
+            for concept, began in zip(concepts, there, strict=True)
+        )
+    if len({concept.identifier for concept in concepts}) == len(concepts):
+        return tuple(concepts)
+    return tuple(
+        replace(concept, identifier=f"<cell{n}>", trigger=concept.trigger or concept.identifier)
+        for n, concept in enumerate(concepts, 1)
     )
 
 
@@ -98,6 +116,8 @@ def hand_out(batch: Run, run: Run, backbone: Backbone, why: str | None = None) -
     # As the batch read them: NAME, and NAME/annotations.
     hashes = {key: own for key, own in record["pictures"].items() if key.split("/")[0] == name}
     how = {key: source.chosen(key) for key in ("batch_concepts", "speed")}
+    # What was asked for may be more than there were.
+    how["batch_concepts"] = min(how["batch_concepts"] or math.inf, len(batch.concepts))
     with place.held(hashes):
         place.claim(hashes, record["base_digest"], how)
         publish(place.metrics, _metrics(source.metrics, name))

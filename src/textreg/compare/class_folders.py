@@ -6,16 +6,23 @@ FOLDER/CONCEPT                                               of class_images.fol
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import textreg.priors as priors
 from textreg.backbone import Backbone
-from textreg.class_pictures import draw, users_pictures
+from textreg.checkpoint import publish
+from textreg.class_pictures import class_prompt, draw, recorded, users_pictures
 from textreg.config import Run
+from textreg.errors import UserError
 from textreg.run_folder import RunFolder
+
+_DRAWN = "drawn.json"
+"""Beside the comparison's class pictures: base, resolution and prompt, which no path says."""
 
 
 def with_class_folder(run: Run, out: Path, *, several: bool) -> Run:
@@ -46,20 +53,54 @@ def shares_class_pictures(run: Run, out: Path) -> bool:
 
 
 def refuse_unfit_folders(runs: Sequence[Run], out: Path) -> None:
-    """Refuse a user's folder of class pictures that a run could not begin with.
+    """Refuse a folder of class pictures that a run could not begin with.
 
     Raises:
-        UserError: it is missing, or names the picture or the prompt that will not do.
+        UserError: the user's is missing, or names the picture or the prompt that will not do; or
+            the comparison's holds pictures that this run would have drawn otherwise.
     """
     asked = {
         (run.class_images.folder, run.class_images.captions): run
         for run in runs
-        if "class-images" in priors.split(run.prior)
-        and not shares_class_pictures(run, out)
-        and not RunFolder(run).finished
+        if "class-images" in priors.split(run.prior) and not RunFolder(run).finished
     }
     for run in asked.values():
-        users_pictures(run, run.concepts[0])
+        if shares_class_pictures(run, out):
+            _refuse_drawn_otherwise(run)
+        else:
+            users_pictures(run, run.concepts[0])
+
+
+def _refuse_drawn_otherwise(run: Run) -> None:
+    """Of pictures of earlier versions, which kept no such record, only the prompt is known."""
+    folder, here = run.class_images.folder, _drawn_as(run)
+    assert folder is not None
+    pictures, path = recorded(folder), folder / _DRAWN
+    there = here | {"prompt": pictures[0].prompt} if pictures else here
+    if path.is_file():
+        try:
+            there = dict(json.loads(path.read_bytes()))
+        except (ValueError, TypeError):
+            raise UserError(f"{path}: is damaged; delete {folder} to draw them anew") from None
+    if differences := [
+        f"{key} is {there.get(key)!r} there, {value!r} here"
+        for key, value in here.items()
+        if there.get(key) != value
+    ]:
+        raise UserError(
+            f"{folder} holds other class pictures: {'; '.join(differences)}. Choose another --out, "
+            "or delete that folder to draw them anew"
+        )
+
+
+def _drawn_as(run: Run) -> dict[str, Any]:
+    """What decides drawn pictures besides what their folder's path says, as runs are told apart."""
+    return {
+        "base": run.base,
+        "revision": run.revision,
+        "resolution": run.images.resolution,
+        "prompt": class_prompt(run.concepts[0]),
+    }
 
 
 def draw_class_pictures(
@@ -77,6 +118,8 @@ def draw_class_pictures(
     if folder is None or not shares_class_pictures(run, out):
         return
     on_drawing(folder)
+    if not recorded(folder):
+        publish(folder / _DRAWN, json.dumps(_drawn_as(run)).encode())
     for line in draw(run, run.concepts[0], backbone, folder.parent.parent):
         print(f"textreg: {line}", file=sys.stderr)
         on_drawing(folder)

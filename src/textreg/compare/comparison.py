@@ -15,7 +15,7 @@ from textreg.backbone import Backbone
 from textreg.compare.cell_training import refuse_unfit_priors, train_cells
 from textreg.compare.cells import SHARES, Cell, by_place, for_steps, plan_cells, refuse_other_runs
 from textreg.compare.curve_point import curve_point, point_of
-from textreg.compare.equal_time import equal_time
+from textreg.compare.equal_time import equal_time, unequal_company
 from textreg.compare.failures import compared, failures, not_compared
 from textreg.compare.page import MADE_BY, write_comparison
 from textreg.compare.summary import curves, summarise
@@ -126,7 +126,7 @@ def compare(
     if not train_cells(planned, backbone, out, watch.step, watch.drawing):
         return None
     kept = compared(planned, out)
-    in_time = _cells_in_time(comparison, [cell for cell in planned if cell.place in kept])
+    in_time, unequal = _cells_in_time(comparison, [c for c in planned if c.place in kept])
     if not train_cells(in_time, backbone, out, watch.step, watch.drawing):
         return None
     trained = [*planned, *in_time]
@@ -147,7 +147,7 @@ def compare(
         f"edit that training used: {prompt}" for prompt in sorted(left_out)
     ]
     content["quarantined"] = failures(trained, out)
-    content["left_out"] += not_compared(trained, kept, out)
+    content["left_out"] += not_compared(trained, kept, out) + unequal
     return write_comparison(out, content, cells, pages)
 
 
@@ -174,14 +174,14 @@ def shared_questions(cells: Sequence[Cell], base: Base, options: Options) -> dic
     return found
 
 
-def _cells_in_time(comparison: Comparison, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells at equal time; where the steps are the same, so is the cell."""
+def _cells_in_time(comparison: Comparison, cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
+    """The cells at equal time, the same where the steps are; and what was not equal there."""
     if comparison.equal == "steps":
-        return []
+        return [], []
     steps = equal_time(cells, comparison.out / "equal_time.json")
     found = [for_steps(cell, steps[cell.variant.label]["steps"]) for cell in cells]
     refuse_other_runs([cell.run for cell in found])
-    return found
+    return found, unequal_company(steps, [variant.label for variant in comparison.variants])
 
 
 def _measure_all(

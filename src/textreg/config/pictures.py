@@ -26,6 +26,8 @@ class Concept:
     """Whether the pictures show an object or a style."""
     masks: Path | None = field(default=None, metadata=LATER)
     """Folder with masks of the pictures' names; none: NAME-masklabel.png beside NAME.jpg."""
+    trigger: str | None = field(default=None, metadata=LATER)
+    """What captions and templates call it, beside [trigger]; none: the identifier."""
 
     @property
     def name(self) -> str:

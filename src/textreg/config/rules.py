@@ -135,6 +135,8 @@ def _concept_problems(concepts: tuple[Concept, ...]) -> list[str]:
     for concept in concepts:
         if not concept.noun.strip():
             found.append(f"{concept.images}: no class noun; give one with --noun, like cat")
+        if concept.trigger is not None and not concept.trigger.strip():
+            found.append(f"{concept.images}: an empty trigger; leave it out")
         if concept.identifier.split() != [concept.identifier]:
             found.append(f"--identifier {concept.identifier!r}: it must be one word, no blanks")
         if concept.identifier != concept.identifier.lower():
