@@ -132,7 +132,8 @@ def test_too_few_values_decide_nothing() -> None:
     ("distance", "excess", "expected"),
     [
         (Measured(value=0.9, low=0.7, high=1.1), Measured(value=0.8, low=0.5, high=1.0), "moved"),
-        (Measured(value=0.1, low=0.0, high=0.2), Measured(value=0.0, low=-0.2, high=0.1), "held"),
+        (Measured(value=0.1, low=-0.1, high=0.3), Measured(value=0.0, low=-0.2, high=0.1), "held"),
+        (Measured(value=0.0, low=0.0, high=0.0), Measured(value=0.1, low=0.05, high=0.2), "held"),
         (
             Measured(value=0.4, low=0.1, high=0.7),
             Measured(value=0.3, low=-0.1, high=0.6),
@@ -140,6 +141,10 @@ def test_too_few_values_decide_nothing() -> None:
         ),
     ],
 )
-def test_the_floor_decides(distance: Measured, excess: Measured, expected: str) -> None:
-    floor = Measured(value=0.1, low=0.0, high=0.3)
-    assert moved_beyond_floor(distance, floor, excess) == expected
+def test_floor_and_scale_decide(distance: Measured, excess: Measured, expected: str) -> None:
+    """A floor that happens to be below 0 moves nothing that is where it was."""
+    scale = Measured(value=10, low=8, high=12)
+    assert moved_beyond_floor(distance, excess, scale) == expected
+    # Where other nouns look alike, nothing is known of what a distance means.
+    alike = moved_beyond_floor(distance, excess, Measured(value=0.1, low=-0.1, high=0.3))
+    assert alike == ("moved" if expected == "moved" else "undecided")

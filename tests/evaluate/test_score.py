@@ -10,6 +10,7 @@ from textreg.evaluate.featurise import Read
 from textreg.evaluate.questions import Edit
 from textreg.evaluate.score import (
     Seen,
+    _sampled_drift,
     score_epsilon,
     score_features,
     score_identifier,
@@ -44,8 +45,8 @@ def seen(tuned_class: Tensor, *, scenes: list[int], texts: Tensor | None = None)
         ("tuned", "concept"): vectors(2, towards=1),
         ("base", "edits"): vectors(3),
         ("tuned", "edits"): vectors(4),
-        ("base", "neighbours"): vectors(5),
-        ("tuned", "neighbours"): vectors(5),
+        ("base", "neighbours"): vectors(5, towards=2),
+        ("tuned", "neighbours"): vectors(5, towards=2),
     }
     snow, cat = one_hot([0] * COUNT, 2), one_hot([0] * COUNT, 3)
     dogs = one_hot([1, 2] * (COUNT // 2), 3)
@@ -102,6 +103,39 @@ def test_a_class_that_narrowed_lost_diversity() -> None:
     assert found["vendi"]["value"] == pytest.approx(1)
     assert found["diversity"]["value"] == pytest.approx(0, abs=1e-12)
     assert found["vendi"]["verdict"] == found["diversity"]["verdict"] == "lost"
+
+
+def sampled(count: int, shift: float, number: int) -> dict[str, str]:
+    """Verdicts of class pictures that all moved by one real shift, of `count` a side."""
+
+    def drawn(seed: int, towards: int, moved: float = 0.0) -> Read:
+        random = torch.Generator().manual_seed(10 * number + seed)
+        x = 0.15 * torch.randn(count, WIDTH, generator=random, dtype=torch.float64)
+        x[:, towards] += 1
+        x[:, 3] += moved
+        return Read(features=torch.nn.functional.normalize(x, dim=1), attributes={})
+
+    reads = seen(vectors(0), scenes=[0] * COUNT).reads | {
+        ("base", "class"): drawn(0, 0),
+        ("tuned", "class"): drawn(0, 0, shift),
+        ("base", "class again"): drawn(1, 0),
+        ("base", "neighbours"): drawn(2, 2),
+    }
+    full = replace(seen(vectors(0), scenes=[0] * COUNT), reads=reads)
+    found = _sampled_drift(full, 0)
+    return {name: found[name]["verdict"] for name in ("kid", "cmmd") if name in found}
+
+
+def test_fewer_pictures_never_make_it_look_held() -> None:
+    """One real shift, in twenty draws; and none at all."""
+    said = {n: [sampled(n, 0.5, number) for number in range(20)] for n in (8, 16, 64)}
+    for name in ("kid", "cmmd"):
+        words = {n: [each[name] for each in some if name in each] for n, some in said.items()}
+        assert not any("held" in some for some in words.values())
+        assert words[64] == ["moved"] * 20
+        assert words[16].count("moved") <= words[64].count("moved")
+    for count in (8, 16, 64):
+        assert set(sampled(count, 0.0, 0).values()) == {"held"}
 
 
 @pytest.mark.parametrize(("followed", "verdict"), [(24, "kept"), (22, "undecided"), (4, "lost")])

@@ -14,6 +14,8 @@ LEAST = 8
 
 DRIFT_MARGIN = 0.01
 """Epsilon-drift, as a share of what the prompt itself does to the prediction."""
+SCALE_SHARE = 0.05
+"""A sampled distance, as a share of that between pictures of the class and of other nouns."""
 DIVERSITY_MARGIN = 0.1
 """Loss of diversity, as a share of the base's."""
 SHARE_MARGIN = 0.15
@@ -29,15 +31,21 @@ def drifted(share: Measured) -> str:
     return "moved" if share.low > DRIFT_MARGIN else UNDECIDED
 
 
-def moved_beyond_floor(distance: Measured, floor: Measured, excess: Measured) -> str:
-    """A sampled distance against that of the base from itself: held or moved.
+def moved_beyond_floor(distance: Measured, excess: Measured, scale: Measured) -> str:
+    """A sampled distance of tuned from base pictures: held or moved.
 
-    Moved: larger than the floor, the interval of the difference above 0. Held: no larger than what
-    the base may show against itself.
+    Moved: above 0, and above the floor, that of the base from itself. Held: surely a small share
+    of what another noun would be. The fewer the pictures, the wider all three intervals, and the
+    less of either is sure (docs/decisions/0073).
+
+    Args:
+        distance: unbiased, 0 on average for equal models.
+        excess: the same minus the floor.
+        scale: the same between the base's pictures of the class and of its neighbours.
     """
-    if excess.low > 0:
+    if distance.low > 0 and excess.low > 0:
         return "moved"
-    return "held" if distance.high <= max(floor.high, 0) else UNDECIDED
+    return "held" if distance.high < SCALE_SHARE * scale.low else UNDECIDED
 
 
 def kept(difference: Measured, margin: float) -> str:

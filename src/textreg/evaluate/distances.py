@@ -9,36 +9,60 @@ of weights serves both, and pairs i = j are left out of the unbiased distance.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-_SIGMA, _SCALE = 10.0, 1000.0
+_SIGMA, CMMD_SCALE = 10.0, 1000.0
 _EIGENVALUES_AT_ONCE = 64
 
 
-def kid(x: Tensor, y: Tensor, w: Tensor, v: Tensor) -> Tensor:
-    r"""Kernel distance, unbiased: MMD_u^2 with the polynomial kernel k(a, b) = (a b + 1)^3.
+Kernel = Callable[[Tensor, Tensor], Tensor]
+
+
+def kid_kernel(a: Tensor, b: Tensor) -> Tensor:
+    """(a b + 1)^3, [n, m]; KID's is (a b / d + 1)^3 on raw features, here a and b have sqrt(d)."""
+    return (a @ b.T + 1) ** 3
+
+
+def cmmd_kernel(a: Tensor, b: Tensor) -> Tensor:
+    """exp(-||a - b||^2 / (2 10^2)), [n, m]."""
+    return torch.exp(-torch.cdist(a, b).square() / (2 * _SIGMA**2))
+
+
+def unbiased(kernel: Kernel, x: Tensor, y: Tensor, w: Tensor, v: Tensor) -> Tensor:
+    r"""MMD_u^2 of paired sets.
 
         1 / (n (n - 1)) sum over i /= j of k(x_i, x_j) + k(y_i, y_j) - 2 k(x_i, y_j)
 
-    0 on average for two sets of one model, exactly 0 for equal sets; may be negative. KID's kernel
-    is (a b / d + 1)^3 on raw Inception features; here a and b have length sqrt(d).
+    0 on average for two sets of one model, exactly 0 for equal sets; may be negative.
 
     Returns:
         [draws].
 
-    Source: Gretton et al., JMLR 2012, equation 4; kernel: Binkowski et al., ICLR 2018.
+    Source: Gretton et al., JMLR 2012, equation 4.
     """
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T + 1) ** 3
-
     within = _off_diagonal(kernel(x, x), w, w) + _off_diagonal(kernel(y, y), v, v)
     return within - 2 * _off_diagonal(kernel(x, y), w, v)
 
 
+def unpaired(kernel: Kernel, x: Tensor, y: Tensor, w: Tensor, v: Tensor) -> Tensor:
+    """As `unbiased`, of sets that need not be equally many: all pairs of one and the other."""
+    within = _off_diagonal(kernel(x, x), w, w) + _off_diagonal(kernel(y, y), v, v)
+    return within - 2 * _all_pairs(kernel(x, y), w, v)
+
+
+def kid(x: Tensor, y: Tensor, w: Tensor, v: Tensor) -> Tensor:
+    """Kernel distance: `unbiased` with the polynomial kernel. [draws].
+
+    Source: Binkowski et al., ICLR 2018.
+    """
+    return unbiased(kid_kernel, x, y, w, v)
+
+
 def cmmd(x: Tensor, y: Tensor, w: Tensor, v: Tensor) -> Tensor:
-    r"""CMMD: 1000 MMD^2 with the Gaussian kernel exp(-||a - b||^2 / (2 10^2)), all pairs.
+    r"""CMMD: 1000 MMD^2 with the Gaussian kernel, all pairs.
 
     Never negative, and so above 0 for two sets of one model: compare with the floor. Exactly 0 for
     equal sets. Published on CLIP's features.
@@ -48,12 +72,9 @@ def cmmd(x: Tensor, y: Tensor, w: Tensor, v: Tensor) -> Tensor:
 
     Source: Jayasumana et al., CVPR 2024 (2401.09603).
     """
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return torch.exp(-torch.cdist(a, b).square() / (2 * _SIGMA**2))
-
-    within = _all_pairs(kernel(x, x), w, w) + _all_pairs(kernel(y, y), v, v)
-    return _SCALE * (within - 2 * _all_pairs(kernel(x, y), w, v))
+    k = cmmd_kernel
+    within = _all_pairs(k(x, x), w, w) + _all_pairs(k(y, y), v, v)
+    return CMMD_SCALE * (within - 2 * _all_pairs(k(x, y), w, v))
 
 
 def pairwise_distance(x: Tensor, w: Tensor) -> Tensor:

@@ -108,7 +108,8 @@ def _class_lines(row: dict[str, Any]) -> list[Number]:
                     values,
                     _three,
                     f"floor {_three(times * floor['value'])}, at most "
-                    f"{_three(times * floor['interval'][1])}",
+                    f"{_three(times * floor['interval'][1])}; other nouns "
+                    f"{_three(times * found[name]['scale']['value'])}",
                     times * floor["interval"][1],
                     found[name]["verdict"],
                 )

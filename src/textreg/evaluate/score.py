@@ -24,7 +24,17 @@ from textreg.evaluate.decisions import (
     pulled,
     with_enough,
 )
-from textreg.evaluate.distances import cmmd, kid, pairwise_distance, vendi
+from textreg.evaluate.distances import (
+    CMMD_SCALE,
+    cmmd,
+    cmmd_kernel,
+    kid,
+    kid_kernel,
+    pairwise_distance,
+    unbiased,
+    unpaired,
+    vendi,
+)
 from textreg.evaluate.featurise import Read
 from textreg.evaluate.intervals import (
     Measured,
@@ -209,24 +219,32 @@ def _shows(
 
 
 def _sampled_drift(seen: Seen, seed: int) -> dict[str, Any]:
-    """KID and CMMD of class pictures against the floor, and diversity against the base's."""
+    """KID and CMMD of class pictures, with floor and scale, and diversity against the base's."""
     base, tuned = (seen.reads[model, "class"].features for model in ("base", "tuned"))
     again = seen.reads["base", "class again"].features
     count = len(base)
     pairs, others = (resamples(count, seed, name) for name in ("class", "class again"))
+    nouns = seen.reads["base", "neighbours"].features
+    of_nouns = resamples(len(nouns), seed, "neighbours")
     found: dict[str, Any] = {}
-    for name, distance in (("kid", kid), ("cmmd", cmmd)):
+    for name, distance, kernel, times in (
+        ("kid", kid, kid_kernel, 1.0),
+        ("cmmd", cmmd, cmmd_kernel, CMMD_SCALE),
+    ):
         if count < NEEDS[name]:
             continue
-        draws, floor_draws = (
-            distance(base, tuned, pairs, pairs),
-            distance(base, again, pairs, others),
-        )
-        value, floor = measured(draws, corrected=True), measured(floor_draws, corrected=True)
-        excess = measured(draws - floor_draws, corrected=True)
+        value = measured(distance(base, tuned, pairs, pairs), corrected=True)
+        floor = measured(distance(base, again, pairs, others), corrected=True)
+        # The published CMMD is above 0 for equal models, the more so the fewer the pictures.
+        draws = times * unbiased(kernel, base, tuned, pairs, pairs)
+        beyond = draws - times * unbiased(kernel, base, again, pairs, others)
+        apart = times * unpaired(kernel, base, nouns, pairs, of_nouns)
+        own, excess, scale = (measured(d, corrected=True) for d in (draws, beyond, apart))
         found[name] = value.plain() | {
             "floor": floor.plain(),
-            "verdict": moved_beyond_floor(value, floor, excess),
+            "unbiased": own.plain(),
+            "scale": scale.plain(),
+            "verdict": moved_beyond_floor(own, excess, scale),
         }
     for name, spread in (("vendi", vendi), ("diversity", pairwise_distance)):
         if count < NEEDS[name]:
