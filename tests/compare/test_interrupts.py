@@ -35,6 +35,7 @@ def test_a_signal_ends_drawing_at_once(
 
     monkeypatch.setattr(comparison, "compare", compare)
     names = ("features", "device", "seeds", "equal", "preset", "config", "num_images", "prompts")
+    names += ("epsilon_prompts",)
     arguments = argparse.Namespace(**dict.fromkeys(names), out=tmp_path)
     with stop_flag() as stop, pytest.raises(KeyboardInterrupt):
         _compare(arguments, {}, (), stop)
