@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-from textreg.config.later import LATER
 
 Form = Literal["norm", "squared"]
 DecayForm = Literal["product", "factors"]
@@ -25,9 +23,6 @@ class TextReg:
     """"norm" (the paper's) or "squared" (exact expectation from pooled Gram matrices)."""
     hard: bool = False
     """Remove the class prompts' directions from the edit: the class is then exactly the base's."""
-    hard_tolerance: float = field(default=0.0, metadata=LATER)
-    """Leave those of them free whose singular value is below this share of the largest: more room
-    for the concept, and a class that moves by what they carry; 0: none, exactly."""
     null_prompt: bool = True
     """Hold the empty prompt as well (classifier-free guidance reads it)."""
     class_templates: Literal["one", "several"] = "several"

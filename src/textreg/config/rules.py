@@ -55,10 +55,6 @@ def problems(run: Run) -> list[str]:
         for name, value in not_negative.items()
         if not value >= 0
     ]
-    if not 0 <= run.textreg.hard_tolerance < 1:
-        found.append(
-            f"textreg.hard_tolerance is {run.textreg.hard_tolerance}; it is a share, from 0 to 1"
-        )
     if not 0 <= run.mask.ratio <= 1:
         found.append(f"mask.ratio is {run.mask.ratio}; it is a share, from 0 to 1")
     if run.inversion.vectors > MOST_VECTORS:

@@ -180,12 +180,11 @@ def squared_prior_loss(projections: TextProjections, pooled: Tensor, *, keys_onl
     return energies[:, :: 2 if keys_only else 1].mean(1)
 
 
-def pinned_basis(features: Tensor, least: float = 0.0) -> Tensor:
+def pinned_basis(features: Tensor) -> Tensor:
     """U: orthonormal basis of all rows of some text features, at full numerical rank.
 
     Args:
         features: [..., d], rows of the class and null prompts.
-        least: leave out directions whose singular value is below this share of the largest.
 
     Returns:
         [d, rank] float64.
@@ -194,7 +193,7 @@ def pinned_basis(features: Tensor, least: float = 0.0) -> Tensor:
     """
     rows = features.reshape(-1, features.shape[-1]).double()
     _, sizes, basis = torch.linalg.svd(rows, full_matrices=False)
-    tolerance = sizes.max() * max(least, max(rows.shape) * torch.finfo(features.dtype).eps)
+    tolerance = sizes.max() * max(rows.shape) * torch.finfo(features.dtype).eps
     return basis[sizes > tolerance].mT.contiguous()
 
 

@@ -49,8 +49,7 @@ class TextReg(Prior):
         """
         pools = [class_prompts(t.concept, self._settings) for t in texts]
         self._class = [t.features(pool, None) for t, pool in zip(texts, pools, strict=True)]
-        least = self._settings.hard_tolerance
-        self._pinned = [pinned_basis(c, least) for c in self._class] if self._settings.hard else []
+        self._pinned = [pinned_basis(c) for c in self._class] if self._settings.hard else []
         for basis in self._pinned:
             free = basis.shape[0] - basis.shape[1]
             if free < self._rank:
