@@ -136,6 +136,8 @@ def test_fewer_pictures_never_make_it_look_held() -> None:
         assert words[16].count("moved") <= words[64].count("moved")
     for count in (8, 16, 64):
         assert set(sampled(count, 0.0, 0).values()) == {"held"}
+    # A shift of no account, surely above 0 with many pictures, is held by them as well.
+    assert set(sampled(64, 0.15, 0).values()) == {"held"}
 
 
 @pytest.mark.parametrize(("followed", "verdict"), [(24, "kept"), (22, "undecided"), (4, "lost")])

@@ -34,8 +34,8 @@ def drifted(share: Measured) -> str:
 def moved_beyond_floor(distance: Measured, excess: Measured, scale: Measured) -> str:
     """A sampled distance of tuned from base pictures: held or moved.
 
-    Moved: above 0, and above the floor, that of the base from itself. Held: surely a small share
-    of what another noun would be. The fewer the pictures, the wider all three intervals, and the
+    Held: surely a small share of what another noun would be, even if it is surely not 0. Moved:
+    above 0, and above the floor, that of the base from itself. The fewer the pictures, the wider all three intervals, and the
     less of either is sure (docs/decisions/0073).
 
     Args:
@@ -43,9 +43,9 @@ def moved_beyond_floor(distance: Measured, excess: Measured, scale: Measured) ->
         excess: the same minus the floor.
         scale: the same between the base's pictures of the class and of its neighbours.
     """
-    if distance.low > 0 and excess.low > 0:
-        return "moved"
-    return "held" if distance.high < SCALE_SHARE * scale.low else UNDECIDED
+    if distance.high < SCALE_SHARE * scale.low:
+        return "held"
+    return "moved" if distance.low > 0 and excess.low > 0 else UNDECIDED
 
 
 def kept(difference: Measured, margin: float) -> str:

@@ -151,9 +151,18 @@ def evaluate(
         "left_out": score.too_few(options.num_images)
         + [line for page in pages for line in undecided_for_few(page.row)]
         + few_prompts(options.epsilon_prompts)
-        + [f"edit that training used: {prompt}" for prompt in sorted(left_out)],
+        + [f"edit that training used: {prompt}" for prompt in sorted(left_out)]
+        + [_other_words(s.concept) for s in subjects if run.inversion.initialise_with_noun],
     }
     return write_report(out, content, pages)
+
+
+def _other_words(concept: Concept) -> str:
+    """Of a run with initialise_with_noun, whose word alone stood in its prompts."""
+    return (
+        f"{concept.name}: {concept.identifier} alone, as training read it "
+        f"(initialise_with_noun); all is asked of {concept.words!r}"
+    )
 
 
 def sampling_of(options: Options, questions: Questions) -> Sampling:
