@@ -8,6 +8,7 @@ import page
 import pytest
 import sections
 import torch
+from continual_section import continual
 from results import Part
 from study import PARTS, concepts_word, kept_of
 from wording import by_verdict, counted, difference
@@ -162,7 +163,7 @@ def test_continual_in_means_over_seeds() -> None:
         for seed in (0, 1)
     ]
     # The second seed of one prior is not there: it is left out, as are means of fewer seeds.
-    text = sections.continual({"rows": [*rows, sequence("soft", 0, 0.1)]})
+    text = continual({"rows": [*rows, sequence("soft", 0, 0.1)]})
     assert "2 concepts (cat, dog), 2 seeds." in text
     assert "| none | 0.690 | 0.210 | 50.00 | 50.00 | 50.00 | 50.00 | 50.00 |" in text
     assert "| hard | 0.880 | 0.020 |" in text

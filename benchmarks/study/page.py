@@ -18,6 +18,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "speed"))
 import plots
 import sections
+from continual_section import continual
 from marked_page import filled, where
 from merging import made_of
 from provenance import ROOT
@@ -46,12 +47,12 @@ def blocks(results: Path, images: Path) -> dict[str, str]:
         told = source(results / "study-rivals.json", _groups(rivals))
         shown = [sections.all_priors(rivals), sections.rivals(rivals, others, [])]
         found["rivals"] = "\n\n".join([sections.amount(rivals), *shown, told])
-    continual = results / "study-continual.json"
+    several = results / "study-continual.json"
     found["continual"] = sections.NOT_RUN
-    if continual.is_file():
-        report = json.loads(continual.read_text())
-        told = source(continual, {"all": report})
-        found["continual"] = f"{sections.continual(report)}\n\n{told}"
+    if several.is_file():
+        report = json.loads(several.read_text())
+        told = source(several, {"all": report})
+        found["continual"] = f"{continual(report)}\n\n{told}"
     return found
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from marked_page import table
 from results import Found, Kind, Part, between
@@ -31,18 +30,14 @@ def amount(part: Part) -> str:
     planned = part.content["planned"]
     names = list(dict.fromkeys(concept for concept, _ in part.places))
     seeds = {seed for _, seed in part.places}
-    text = f"{_many(names, 'concept')} ({', '.join(names)}) x {_many(seeds, 'seed')}"
+    text = f"{many(names, 'concept')} ({', '.join(names)}) x {many(seeds, 'seed')}"
     if len(names) < planned["concepts"] or len(seeds) < planned["seeds"]:
         text += f", **of {planned['concepts']} x {planned['seeds']} planned**"
     if len(part.places) < 6:
         text += "; with fewer than 6 pairs the test can decide nothing"
     elif len(names) < 6:
-        text += f"; {_many(names, 'concept')} can say little about others"
+        text += f"; {many(names, 'concept')} can say little about others"
     return f"{text}."
-
-
-def _many(things: Collection[object], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def all_priors(part: Part) -> str:
@@ -178,7 +173,7 @@ def held(part: Part) -> str:
         }
         verdict = "held" if max(most.values()) < DRIFT_MARGIN else "**not held**"
         lines.append(
-            f"- {label}: {verdict}; largest drift in any of {_many(part.places, 'cell')}: "
+            f"- {label}: {verdict}; largest drift in any of {many(part.places, 'cell')}: "
             f"class prompt {number(most['class'], True)} %, "
             f"empty prompt {number(most['null'], True)} %."
         )
@@ -290,25 +285,3 @@ def short(part: Part) -> str:
     heads = ["against", "at equal", *(NAMES[f"drift {pool}"] for pool in pools)]
     told = f"How many of TextReg's {len(part.ours())} rows drift less, or more:"
     return f"{told}\n\n{table(heads, rows)}\n\n{held(part)}"
-
-
-def continual(report: Mapping[str, Any]) -> str:
-    """A, F and drift by prior, each a mean over seeds; of one last model nothing is tested."""
-    by_label: dict[str, list[Mapping[str, Any]]] = {}
-    for row in report["rows"]:
-        by_label.setdefault(row["prior"], []).append(row)
-    most = max(len(rows) for rows in by_label.values())
-    lines: list[list[str]] = []
-    for label, some in ((label, rows) for label, rows in by_label.items() if len(rows) == most):
-        cells = [number(_average([row[name] for row in some]), False) for name in ("A", "F")]
-        drifts = [_average([row["drift"][pool] for row in some]) for pool in POOLS]
-        lines.append([label, *cells, *(number(drift, True) for drift in drifts)])
-    heads = ["", "A, fidelity at the end", "F, fidelity lost"]
-    heads += [f"{NAMES[f'drift {pool}']}, %" for pool in POOLS]
-    concepts = report["rows"][0]["concepts"]
-    told = f"{_many(concepts, 'concept')} ({', '.join(concepts)}), {_many(range(most), 'seed')}."
-    return f"{told}\n\n{table(heads, lines)}"
-
-
-def _average(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

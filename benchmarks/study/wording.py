@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from textreg.evaluate.decisions import UNDECIDED
@@ -79,3 +79,8 @@ def counted(found: Iterable[Mapping[str, Any]]) -> str:
 def listed(words: list[str]) -> str:
     """Words joined by commas, the last by "and"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def many(things: Collection[object], noun: str) -> str:
+    """3 cells, 1 cell."""
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"

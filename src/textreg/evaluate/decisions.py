@@ -35,8 +35,8 @@ def moved_beyond_floor(distance: Measured, excess: Measured, scale: Measured) ->
     """A sampled distance of tuned from base pictures: held or moved.
 
     Held: surely a small share of what another noun would be, even if it is surely not 0. Moved:
-    above 0, and above the floor, that of the base from itself. The fewer the pictures, the wider all three intervals, and the
-    less of either is sure (docs/decisions/0073).
+    above 0, and above the floor, that of the base from itself. The fewer the pictures, the wider
+    all three intervals, and the less of either is sure (docs/decisions/0073).
 
     Args:
         distance: unbiased, 0 on average for equal models.
