@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from marked_page import table
 from results import Found, Kind, Part, between
-from wording import NAMES, POOLS, by_verdict, counted, difference, is_percent, number
+from wording import NAMES, POOLS, by_verdict, counted, difference, is_percent, many, number
 
 from textreg.compare.table import table as compared
 from textreg.evaluate.decisions import DRIFT_MARGIN, UNDECIDED, drifted
