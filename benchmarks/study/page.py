@@ -66,6 +66,7 @@ def _of_main(part: Part, images: Path) -> dict[str, str]:
     if "points" in part.content:
         plots.equal_fidelity(part, rivals + decays, images / "study-equal-fidelity.svg")
         shown.append("![Drift at equal fidelity](images/study-equal-fidelity.svg)")
+        shown.append("Filled marks are decided, open ones are not.")
     held_out = ""
     if part.has("editability"):
         plots.edits(part, images / "study-edits.svg")
