@@ -18,6 +18,8 @@ from textreg.trainer import check_pictures
 from textreg.training import Training
 from tiny_run import tiny_run
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
 def test_graphs_are_as_eager(tiny_base: Path) -> None:

@@ -19,6 +19,8 @@ from textreg.errors import UserError
 from textreg.trainer import trainings
 from tiny_run import results, tiny_run, train, train_some
 
+pytestmark = pytest.mark.thorough
+
 ENCODER = {"base": "b1", "device": "cpu"}
 SHAPE = (2, 1, 3)
 

@@ -22,6 +22,8 @@ from textreg.trainer import check_pictures
 from textreg.training import Training
 from tiny_run import tiny_run, train_some
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def make_run(

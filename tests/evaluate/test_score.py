@@ -126,6 +126,7 @@ def sampled(count: int, shift: float, number: int) -> dict[str, str]:
     return {name: found[name]["verdict"] for name in ("kid", "cmmd") if name in found}
 
 
+@pytest.mark.thorough
 def test_fewer_pictures_never_make_it_look_held() -> None:
     """One real shift, in twenty draws; and none at all."""
     said = {n: [sampled(n, 0.5, number) for number in range(20)] for n in (8, 16, 64)}
