@@ -2,10 +2,10 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -17,6 +17,7 @@ import pytest
 # Imported where they are used: what only hands tests out to other processes needs no torch.
 if TYPE_CHECKING:
     from textreg.backbone import Backbone
+    from textreg.config import Run
 
 
 SLOW_LIMIT = 1800
@@ -89,6 +90,19 @@ def cat_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dog_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pictures(tmp_path_factory.mktemp("data") / "dog", 100)
+
+
+@pytest.fixture
+def make_run(
+    tiny_base: Path, cat_pictures: Path, dog_pictures: Path, tmp_path: Path
+) -> Callable[..., "Run"]:
+    """A run of two concepts by its folder's name and what differs; modules may have their own."""
+    from tiny_run import tiny_run
+
+    def make(name: str, **changes: Any) -> "Run":
+        return tiny_run(tiny_base, tmp_path / name, cat_pictures, dog_pictures, **changes)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -16,22 +16,12 @@ from textreg.config import Run
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder
 from textreg.speed import chosen_way, require_speed, with_way
-from tiny_run import results, tiny_run, train, train_some
+from tiny_run import results, train, train_some
 
 TORCHS_OWN = pytest.mark.filterwarnings(
     "ignore:.*torch.jit.script_method:DeprecationWarning", "ignore:The .grad attribute:UserWarning"
 )
 """Warnings of its compiler about itself."""
-
-
-@pytest.fixture
-def make_run(
-    tiny_base: Path, cat_pictures: Path, dog_pictures: Path, tmp_path: Path
-) -> Callable[..., Run]:
-    def make(name: str, **changes: Any) -> Run:
-        return tiny_run(tiny_base, tmp_path / name, cat_pictures, dog_pictures, **changes)
-
-    return make
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,19 +19,9 @@ from textreg.run_folder import RunFolder
 from textreg.speed import chosen_way
 from textreg.trainer import check_pictures
 from textreg.training import Training
-from tiny_run import tiny_run, train_some
+from tiny_run import train_some
 
 pytestmark = pytest.mark.thorough
-
-
-@pytest.fixture
-def make_run(
-    tiny_base: Path, cat_pictures: Path, dog_pictures: Path, tmp_path: Path
-) -> Callable[..., Run]:
-    def make(name: str, **changes: Any) -> Run:
-        return tiny_run(tiny_base, tmp_path / name, cat_pictures, dog_pictures, **changes)
-
-    return make
 
 
 @pytest.fixture
