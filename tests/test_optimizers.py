@@ -202,7 +202,7 @@ def test_a_missing_package_is_said_before_anything_starts(
     for module in ("bitsandbytes.optim", "prodigyopt", "schedulefree"):
         monkeypatch.setitem(sys.modules, module, None)
     words = ["train", str(cat_pictures), "--base", str(tiny_base), "--out", str(tmp_path / "run")]
-    assert main([*words, "--optimizer", name]) == 2
+    assert main([*words, "--prior", "none", "--optimizer", name]) == 2
     said = capsys.readouterr().err
     assert f"--optimizer {name}: the package {PACKAGES[name]} is not installed" in said
     assert f"pip install -e '.[{name}]'" in said
@@ -214,7 +214,7 @@ def test_a_missing_package_is_said_before_anything_starts(
     [
         ({"tuning": Tuning(ema_decay=0.9)}, "averages by itself: leave --ema out"),
         ({"tuning": Tuning(schedule="cosine")}, "has no schedule: set tuning.schedule to constant"),
-        ({"textreg": TextReg(hard=True)}, "keeps a second edit, which textreg.hard does not pin"),
+        ({"textreg": TextReg(hard=True)}, "keeps a second edit, which hard mode does not pin"),
         ({"optimizer": Optimizer(name="schedule-free", beta1=0)}, "needs optimizer.beta1 above 0"),
         ({"optimizer": Optimizer(name="adamw-8bit"), "dtype": "fp64"}, "knows no --dtype fp64"),
         ({"optimizer": Optimizer(prodigy_coefficient=0)}, "prodigy_coefficient is 0; it must be"),

@@ -74,6 +74,15 @@ def test_a_base_brings_its_settings(tmp_path: Path) -> None:
     )
 
 
+def test_a_weight_that_hard_mode_would_ignore_is_refused(tmp_path: Path) -> None:
+    file = file_with(tmp_path, "textreg: {class_weight: 0.05}")
+    with pytest.raises(UserError, match=r"class_weight is 0\.05, .*set textreg.hard to false"):
+        build_run(FLAGS, file=file)
+    soft = build_run(FLAGS | {"textreg.hard": False}, file=file).textreg
+    assert (soft.hard, soft.class_weight) == (False, 0.05)
+    assert build_run(FLAGS, preset="original", file=file).textreg.class_weight == 0.05
+
+
 def test_unknown_preset() -> None:
     with pytest.raises(UserError, match="did you mean original"):
         build_run(FLAGS, preset="orginal")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from importlib import metadata
 from typing import Any
@@ -11,8 +12,9 @@ from packaging.requirements import Requirement
 from textreg.errors import UserError
 
 
+@functools.cache
 def check_versions() -> None:
-    """Compare each dependency's version with the range that this package declares.
+    """Compare each dependency's version with the range that this package declares, once a process.
 
     Raises:
         UserError: one is missing or out of its range; names each with its version.

@@ -34,7 +34,8 @@ def build_run(
         defaults: what holds where nothing else says anything, with the structure of Run.
 
     Raises:
-        UserError: an unknown key or a value that cannot be, by key.
+        UserError: an unknown key or a value that cannot be, by key; a weight of the class in hard
+            mode, which has none.
     """
     given = _read(file) if file is not None else {}
     base = flags.get("base", given.get("base", Run.__dataclass_fields__["base"].default))
@@ -45,9 +46,21 @@ def build_run(
     else:
         raise UserError(f"--preset {preset!r}: {nearest(str(preset), list(PRESETS))}")
     data: dict[str, Any] = {}
-    for layer in (defaults or {}, start, given, nested(flags)):
+    for layer in (defaults or {}, start):
         _merge(data, layer)
-    return run_from(data, file or Path("the settings"))
+    user: dict[str, Any] = {}
+    for layer in (given, nested(flags)):
+        _merge(user, layer)
+    _merge(data, user)
+    run = run_from(data, file or Path("the settings"))
+    asked = user.get("textreg", {})
+    if run.textreg.hard and "class_weight" in asked and "hard" not in asked:
+        raise UserError(
+            f"textreg.class_weight is {run.textreg.class_weight}, but these settings begin with "
+            "hard mode, which pins the class and has no such weight; set textreg.hard to false "
+            "with it, or leave it out"
+        )
+    return run
 
 
 def run_from(data: dict[str, Any], origin: Path) -> Run:

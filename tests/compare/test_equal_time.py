@@ -70,7 +70,7 @@ def test_a_prior_with_other_settings_is_measured_again_alone(plan: Any, tmp_path
     path, cells = tmp_path / "equal_time.json", plan("a")
     finish(cells, (0.1, 0.2), 1)
     equal_time(cells, path)
-    textreg = replace(cells[1].run, textreg=replace(cells[1].run.textreg, hard=True))
+    textreg = replace(cells[1].run, textreg=replace(cells[1].run.textreg, hard=False))
     changed = [cells[0], replace(cells[1], run=textreg)]
     finish(changed, (0.3, 0.4), 1)
     found = equal_time(changed, path)

@@ -1,5 +1,6 @@
 """Fault 40: a dependency out of range is one line with versions, before it is imported."""
 
+from collections.abc import Iterator
 from importlib import metadata
 
 import pytest
@@ -7,6 +8,13 @@ import pytest
 from textreg import cli
 from textreg.dependencies import check_versions
 from textreg.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def checked_anew() -> Iterator[None]:
+    check_versions.cache_clear()
+    yield
+    check_versions.cache_clear()
 
 
 def test_what_is_installed_is_in_range() -> None:

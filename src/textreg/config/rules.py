@@ -115,7 +115,7 @@ def _optimizer_problems(run: Run) -> list[str]:
         alternatives = {
             "averages by itself: leave --ema out": run.tuning.ema_decay is not None,
             "has no schedule: set tuning.schedule to constant": run.tuning.schedule != "constant",
-            "keeps a second edit, which textreg.hard does not pin: choose another": (
+            "keeps a second edit, which hard mode does not pin: set textreg.hard to false": (
                 run.textreg.hard and "textreg" in run.prior.split("+")
             ),
             "needs optimizer.beta1 above 0": not run.optimizer.beta1 > 0,

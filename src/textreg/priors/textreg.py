@@ -56,7 +56,8 @@ class TextReg(Prior):
                 raise UserError(
                     f"hard mode pins {basis.shape[1]} of this base's {basis.shape[0]} text "
                     f"directions; the {free} left are fewer than --rank {self._rank}: hold "
-                    "fewer class prompts (textreg.class_templates: one) or lower --rank"
+                    "fewer class prompts (textreg.class_templates: one), lower --rank, or hold "
+                    "them softly (textreg.hard: false)"
                 )
         # Only where it is the smaller: of a wide text encoder it is tens of MiB a concept.
         self._free = [
