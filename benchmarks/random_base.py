@@ -19,6 +19,12 @@ from textreg.base_configs import CONFIGS, Merge, clip_merges, vocabulary
 from textreg.randomness import generator
 
 
+_SETTINGS = """\
+# The textreg preset with one class template: several would leave no direction of 64 to the edit.
+textreg: {hard: true, edit_weight: 0.001, class_templates: one}
+"""
+
+
 def write_base(folder: Path, size: str = "tiny", *, seed: int = 0, dtype: str = "float32") -> Path:
     """Write the folder and return it."""
     import diffusers
@@ -53,6 +59,8 @@ def write_base(folder: Path, size: str = "tiny", *, seed: int = 0, dtype: str = 
     name = parts["scheduler"]["_class_name"]
     getattr(diffusers, name).from_config(parts["scheduler"]).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(_index(parts, name), indent=2))
+    if size.startswith("tiny"):
+        (folder / "textreg.yaml").write_text(_SETTINGS)
     return folder
 
 

@@ -139,24 +139,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome(capsys, "--version")[:2] == (0, f"textreg {version('textreg')}\n")
 
 
-@pytest.fixture
-def one_template(tmp_path: Path) -> list[str]:
-    """The preset's hard mode, with room in a text encoder of 64 directions."""
-    path = tmp_path / "one_template.yaml"
-    path.write_text("textreg: {class_templates: one}")
-    return ["--config", str(path)]
-
-
 def test_the_main_job(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    tiny_base: Path,
-    cat_pictures: Path,
-    one_template: list[str],
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_base: Path, cat_pictures: Path
 ) -> None:
     run = tmp_path / "run"
     train = ["train", str(cat_pictures), "--base", str(tiny_base), "--out", str(run)]
-    train += one_template
     train += ["--inversion-steps", "3", "--tuning-steps", "3", "--rank", "2"]
     code, out, _ = outcome(capsys, *train)
     assert code == 0
@@ -225,18 +212,13 @@ def test_a_file_that_only_mentions_out_leaves_the_default(
 
 
 def test_several_concepts_in_one_run(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    tiny_base: Path,
-    cat_pictures: Path,
-    one_template: list[str],
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_base: Path, cat_pictures: Path
 ) -> None:
     other = tmp_path / "dog"
     other.symlink_to(cat_pictures)
     code, _, _ = outcome(
         capsys, "train", str(cat_pictures), str(other), "--base", str(tiny_base), "--out",
         str(tmp_path / "shelf"), "--inversion-steps", "1", "--tuning-steps", "1",
-        *one_template,
     )  # fmt: skip
     assert code == 0
     for name, word in (("cat", "<krk1> cat"), ("dog", "<krk2> dog")):

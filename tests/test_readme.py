@@ -101,7 +101,6 @@ def test_the_python_blocks_run_on_a_tiny_base(
 
     less = {"base": str(tiny_base), "images.resolution": 16, "card_pictures": 1}
     less |= {"inversion.steps": 2, "tuning.steps": 2, "tuning.rank": 2}
-    less |= {"textreg.class_templates": "one"}  # its text encoder is narrow
     build = textreg.build_run
     monkeypatch.setattr(textreg, "build_run", lambda settings: build(settings | less))
     monkeypatch.setattr(textreg, "sample", partial(textreg.sample, steps=1, resolution=16))
