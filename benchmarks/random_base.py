@@ -18,7 +18,6 @@ import torch
 from textreg.base_configs import CONFIGS, Merge, clip_merges, vocabulary
 from textreg.randomness import generator
 
-
 _SETTINGS = """\
 # The textreg preset with one class template: several would leave no direction of 64 to the edit.
 textreg: {hard: true, edit_weight: 0.001, class_templates: one}
