@@ -81,6 +81,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "stop_after", [3, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 5, 6))]
 )
@@ -96,6 +97,7 @@ def test_stopped_and_continued_is_never_stopped(
     assert results(run.out) == straight
 
 
+@pytest.mark.thorough
 def test_a_run_that_was_moved_goes_on_in_its_new_place(
     backbone: Backbone, make_run: MakeRun, straight: dict[str, Any]
 ) -> None:
@@ -116,6 +118,7 @@ def test_stopped_at_every_step(
     assert results(run.out) == straight
 
 
+@pytest.mark.thorough
 def test_another_rhythm_of_checkpoints_and_another_folder_change_nothing(
     backbone: Backbone, make_run: MakeRun, straight: dict[str, Any]
 ) -> None:
@@ -191,6 +194,7 @@ def test_a_finished_run_takes_no_step_and_changes_no_byte(
     assert contents(run.out) == before
 
 
+@pytest.mark.thorough
 def test_a_line_cut_off_in_the_metrics_is_written_again(
     backbone: Backbone, make_run: MakeRun, straight: dict[str, Any]
 ) -> None:

@@ -61,6 +61,7 @@ def test_on_a_cpu_auto_is_eager_without_a_probe(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.thorough
 def test_a_run_keeps_what_it_began_with(
     backbone: Backbone,
     make_run: Callable[..., Run],

@@ -165,6 +165,7 @@ def test_accumulation_is_the_mean_gradient_of_its_micro_batches(
         torch.testing.assert_close(grad, mean, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.thorough
 def test_accumulated_micro_batches_are_one_large_batch(
     backbone64: Backbone,
     tiny_base: Path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def run_from(data: dict[str, Any], origin: Path) -> Run:
     """
     _refuse_unknown(Run, data, origin)
     try:
-        run = TypeAdapter(Run).validate_python(data)
+        run = _schema().validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -82,6 +83,12 @@ def run_from(data: dict[str, Any], origin: Path) -> Run:
         raise UserError(f"{where}{value} {message}".strip()) from None
     priors.split(run.prior)
     return run
+
+
+@functools.cache
+def _schema() -> TypeAdapter[Run]:
+    """Of all that a run holds; made once, as a comparison reads hundreds of runs."""
+    return TypeAdapter(Run)
 
 
 def require_steps(run: Run) -> Run:

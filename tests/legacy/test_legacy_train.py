@@ -69,6 +69,7 @@ def test_the_same_command_again_has_nothing_to_do(
     assert weights(trained / RUN) == before
 
 
+@pytest.mark.thorough
 def test_a_death_between_checkpoint_and_file_loses_no_file(
     trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_learned_word_replaces_stage_1(trained: Path, place: Path) -> None:
             assert one[1].equal(other[1])
 
 
+@pytest.mark.thorough
 def test_the_word_alone(place: Path) -> None:
     words = [*words_of(TRAINING)[1:], *SHORT, "--just_ti"]
     assert train.main(words) == 0
@@ -138,6 +140,7 @@ def test_the_word_alone(place: Path) -> None:
     assert Adapter.load(place / RUN).vector.equal(adapter.vector)
 
 
+@pytest.mark.thorough
 def test_class_pictures_of_a_folder(place: Path) -> None:
     """In the original, this beside TextReg crashed."""
     (place / "prompts.txt").write_text("a photo of a cat\n")
