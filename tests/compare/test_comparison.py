@@ -352,7 +352,7 @@ def test_bad_input_is_refused_before_anything_slow(
     # Known only to the base: refused before the first step all the same.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cell_training, "trainings", lambda *_, **__: pytest.fail("trained"))
-        wide = variants_of("none,textreg:textreg.hard=true")
+        wide = variants_of("none,textreg:textreg.class_templates=several")
         refused(changed(variants=wide, out=tmp_path / "new"), "fewer than --rank 2")
 
 
