@@ -87,21 +87,22 @@ def _of_main(part: Part, images: Path) -> dict[str, str]:
 
 def _masks(results: Path, images: Path) -> str:
     parts: dict[float, Part] = {}
-    files: list[Path] = []
-    for path in sorted(results.glob("study-mask-*.json")):
+    for path in results.glob("study-mask-*.json"):
         if match := re.fullmatch(r"study-mask-(\d+)\.json", path.name):
             part = Part.read(path)
             assert part is not None
             parts[int(match[1]) / 100] = part
-            files.append(path)
     text = sections.masks(parts)
     if not parts:
         return text
     plots.masks(parts, images / "study-masks.svg")
     run = [f"Ratio {ratio:g}: {sections.amount(part)}" for ratio, part in sorted(parts.items())]
-    told = source(files[0], _groups(next(iter(parts.values()))))
+    told = [
+        source(results / f"study-mask-{100 * ratio:.0f}.json", _groups(part))
+        for ratio, part in sorted(parts.items())
+    ]
     plot = "![The mask's share](images/study-masks.svg)"
-    return "\n\n".join(["  \n".join(run), text, plot, told])
+    return "\n\n".join(["  \n".join(run), text, plot, *told])
 
 
 def _one(path: Path, *references: str) -> str:

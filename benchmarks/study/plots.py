@@ -88,10 +88,11 @@ def edits(part: Part, path: Path) -> None:
 
 
 def masks(parts: Mapping[float, Part], path: Path) -> None:
-    """Semantic drift of the word and edits, by the share of masked draws."""
-    metrics = {"text cosine": "text-text cosine", "leakage": "leakage", "editability": "edits"}
+    """Semantic drift of the word, and what is left of it, by the share of masked draws."""
+    metrics = {"text cosine": "text-text cosine", "leakage": "leakage"}
+    metrics |= {"fidelity": "fidelity", "editability": "edits"}
     ratios = sorted(parts)
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure = Figure(figsize=(13, 3.4), layout="constrained")
     axes = figure.subplots(1, len(metrics))
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
         for number, label in enumerate(parts[ratios[0]].settings):

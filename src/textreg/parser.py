@@ -257,7 +257,7 @@ def _compare_flags(verb: argparse.ArgumentParser) -> None:
         "--priors",
         default="none,class-images,weight-decay,textreg",
         metavar="NAME[:KEY=VALUE][,...]|FILE.yaml",
-        help="the reference first; like none,textreg,textreg:textreg.hard=true "
+        help="the reference first; like none,textreg,textreg:textreg.hard=false "
         "(default none,class-images,weight-decay,textreg)",
     )
     verb.add_argument(
