@@ -40,13 +40,7 @@ def blocks(results: Path, images: Path) -> dict[str, str]:
     found["masks"] = _masks(results, images)
     found["ablations"] = _one(results / "study-ablations.json")
     found["candidates"] = _one(results / "study-candidates.json", "textreg hard", "none")
-    rivals = Part.read(results / "study-rivals.json")
-    found["rivals"] = sections.NOT_RUN
-    if rivals is not None:
-        others = [label for label in rivals.settings if label not in rivals.ours()]
-        told = source(results / "study-rivals.json", _groups(rivals))
-        shown = [sections.all_priors(rivals), sections.rivals(rivals, others, [])]
-        found["rivals"] = "\n\n".join([sections.amount(rivals), *shown, told])
+    found |= {name: _against_all(results / f"study-{name}.json") for name in ("rivals", "seeds")}
     several = results / "study-continual.json"
     found["continual"] = sections.NOT_RUN
     if several.is_file():
@@ -112,6 +106,15 @@ def _one(path: Path, *references: str) -> str:
     return "\n\n".join(
         [sections.amount(part), sections.minus(part, *references), source(path, _groups(part))]
     )
+
+
+def _against_all(path: Path) -> str:
+    part = Part.read(path)
+    if part is None:
+        return sections.NOT_RUN
+    others = [label for label in part.settings if label not in part.ours()]
+    shown = [sections.amount(part), sections.all_priors(part), sections.rivals(part, others, [])]
+    return "\n\n".join([*shown, source(path, _groups(part))])
 
 
 def source(path: Path, groups: Mapping[str, Mapping[str, Any]]) -> str:
