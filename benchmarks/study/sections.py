@@ -87,7 +87,11 @@ def rivals(part: Part, references: Sequence[str], kinds: Sequence[Kind]) -> str:
     blocks: list[str] = []
     for reference in references:
         blocks += [f"#### Against {reference}", _equal_fidelity(part, own, reference)]
-        blocks += [_equal(part, own, reference, kind) for kind in kinds]
+        if kinds:
+            at = " and ".join(_AT[kind] for kind in kinds)
+            blocks.append(f"<details><summary>Against {reference}, at {at}</summary>")
+            blocks += [_equal(part, own, reference, kind) for kind in kinds]
+            blocks.append("</details>")
     return "\n\n".join(blocks) if own and references else NOT_RUN
 
 
