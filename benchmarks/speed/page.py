@@ -140,11 +140,14 @@ def sd15(report: Report) -> str:
                 "; ".join(f"{100 * share:.0f} % of {name}" for name, share in used.items()),
                 f"{row['seconds_of_a_concept'] / 60:.1f}",
                 f"{row['minutes_of_39_concepts']:.0f}",
+                f"{100 * row['textreg_share']:.2g} %",
                 f"{row['peak_gibibytes']:.1f}",
             ]
         )
     heads = ["concepts", "stage 1, ms a sample-step", "stage 2", "utilisation, stage 2"]
-    return table([*heads, "minutes a concept", "minutes for 39", "peak GiB"], rows)
+    return table(
+        [*heads, "minutes a concept", "minutes for 39", "TextReg's share", "peak GiB"], rows
+    )
 
 
 TABLES: dict[str, tuple[str, Callable[[Report], str]]] = {

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from provenance import ROOT, peak_gibibytes, processor, provenance, write_report
+from step import textreg_cost
 from training_run import settings_of, time_steps, training_run
 
 from textreg.backbone import Backbone
@@ -96,11 +97,19 @@ def main() -> None:
                     file=sys.stderr,
                     flush=True,
                 )
+            # Two steps fill the edit; a run as short spends them on looks for the best state.
+            run = training_run(
+                folders[:count], Path(place) / f"terms {count}", "tuning", 2, **settings
+            )
+            cost = textreg_cost(run, backbone, time.perf_counter, warm_up=0)
+            free_graphs()
             rows.append(
                 {
                     "concepts": count,
                     **figures(seconds, peaks, arguments.side),
                     "ran": ran,
+                    "textreg_share": (cost["terms_seconds"] + cost["constraint_seconds"])
+                    / (seconds["tuning"] * count),
                     "peak_gibibytes": torch.cuda.max_memory_allocated(backbone.device) / 2**30
                     if gpu
                     else peak_gibibytes(),
