@@ -39,6 +39,7 @@ def blocks(results: Path, images: Path) -> dict[str, str]:
         found = _of_main(main, images)
     found["masks"] = _masks(results, images)
     found["ablations"] = _one(results / "study-ablations.json")
+    found["unmasked"] = _one(results / "study-unmasked.json", "textreg hard", "none")
     found["candidates"] = _one(results / "study-candidates.json", "textreg hard", "none")
     found |= {name: _against_all(results / f"study-{name}.json") for name in ("rivals", "seeds")}
     several = results / "study-continual.json"

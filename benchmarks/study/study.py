@@ -61,7 +61,7 @@ PARTS = {"main": Part(priors="priors.yaml", concepts=8, seeds=3, equal="both", s
 # One seed: concepts differ more than a concept's seeds do.
 PARTS |= {
     name: Part(priors=f"{name}.yaml", concepts=8, seeds=1, folder="main")
-    for name in ("ablations", "candidates")
+    for name in ("ablations", "candidates", "unmasked")
 }
 PARTS["rivals"] = Part(priors="rivals.yaml", concepts=8, seeds=1, folder="main", shares=SHARES)
 PARTS["seeds"] = Part(priors="seeds.yaml", concepts=8, seeds=3, folder="main", shares=SHARES)
