@@ -37,8 +37,8 @@ def a_run(**changes: Any) -> Run:
     return Run(**({"concepts": (CAT,), "out": OUT} | changes))
 
 
-def test_defaults_are_the_recommendation() -> None:
-    """METHOD 8; every number that decides a result."""
+def test_defaults_are_golden() -> None:
+    """METHOD 8; a preset is what differs; every number that decides a result."""
     run = plain(a_run())
     assert run["prior"] == "textreg"
     assert run["images"] == {

@@ -145,33 +145,28 @@ def textreg_cost(run: Any, backbone: Any, clock: Clock, warm_up: int = WARM_UP) 
         values = [p.weight * p.value for p in training.prior.penalties(draws).values()]
         if values:
             torch.stack(values).sum().backward()
-        finish()
 
-    def constraint() -> None:
-        training.prior.after_step()
-        finish()
-
-    def finish() -> None:
-        if backbone.device.type == "cuda":
-            torch.cuda.synchronize(backbone.device)
-
-    terms_time, constraint_time = (median_seconds(work, clock) for work in (terms, constraint))
+    term, constraint = (median_seconds(work, clock) for work in (terms, training.prior.after_step))
     step = statistics.median(b - a for a, b in pairwise(ended[warm_up:]))
     return {
         "hard": run.textreg.hard,
         "seconds_a_step": step,
-        "terms_seconds": terms_time,
-        "constraint_seconds": constraint_time,
-        "share": (terms_time + constraint_time) / step,
+        "terms_seconds": term,
+        "constraint_seconds": constraint,
+        "share": (term + constraint) / step,
     }
 
 
 def median_seconds(work: Callable[[], object], clock: Clock, repeats: int = 60) -> float:
-    """Median time of a call, after some to warm up."""
+    """Median time of a call, after some to warm up; of a GPU, until it has done what it was told."""
+    import torch
+
     seconds: list[float] = []
     for _ in range(repeats + 10):
         begun = clock()
         work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         seconds.append(clock() - begun)
     return statistics.median(seconds[10:])
 

@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,41 +81,41 @@ def _of_main(part: Part, images: Path) -> dict[str, str]:
 
 
 def _masks(results: Path, images: Path) -> str:
-    parts: dict[float, Part] = {}
-    for path in results.glob("study-mask-*.json"):
-        if match := re.fullmatch(r"study-mask-(\d+)\.json", path.name):
-            part = Part.read(path)
-            assert part is not None
-            parts[int(match[1]) / 100] = part
+    files = {
+        int(match[1]) / 100: path
+        for path in results.glob("study-mask-*.json")
+        if (match := re.fullmatch(r"study-mask-(\d+)\.json", path.name))
+    }
+    parts = {ratio: Part(json.loads(files[ratio].read_text())) for ratio in sorted(files)}
     text = sections.masks(parts)
     if not parts:
         return text
     plots.masks(parts, images / "study-masks.svg")
-    run = [f"Ratio {ratio:g}: {sections.amount(part)}" for ratio, part in sorted(parts.items())]
-    told = [
-        source(results / f"study-mask-{100 * ratio:.0f}.json", _groups(part))
-        for ratio, part in sorted(parts.items())
-    ]
+    run = [f"Ratio {ratio:g}: {sections.amount(part)}" for ratio, part in parts.items()]
+    told = [source(files[ratio], _groups(part)) for ratio, part in parts.items()]
     plot = "![The mask's share](images/study-masks.svg)"
     return "\n\n".join(["  \n".join(run), text, plot, *told])
 
 
 def _one(path: Path, *references: str) -> str:
-    part = Part.read(path)
-    if part is None:
-        return sections.NOT_RUN
-    return "\n\n".join(
-        [sections.amount(part), sections.minus(part, *references), source(path, _groups(part))]
-    )
+    return _section(path, lambda part: [sections.minus(part, *references)])
 
 
 def _against_all(path: Path) -> str:
+    def shown(part: Part) -> list[str]:
+        others = [label for label in part.settings if label not in part.ours()]
+        return [sections.all_priors(part), sections.rivals(part, others, [])]
+
+    return _section(path, shown)
+
+
+def _section(path: Path, shown: Callable[[Part], Sequence[str]]) -> str:
+    """How much was run, what is shown of it, and where it came from; or that it was not run."""
     part = Part.read(path)
     if part is None:
         return sections.NOT_RUN
-    others = [label for label in part.settings if label not in part.ours()]
-    shown = [sections.amount(part), sections.all_priors(part), sections.rivals(part, others, [])]
-    return "\n\n".join([*shown, source(path, _groups(part))])
+    told = source(path, _groups(part))
+    return "\n\n".join([sections.amount(part), *shown(part), told])
 
 
 def source(path: Path, groups: Mapping[str, Mapping[str, Any]]) -> str:
