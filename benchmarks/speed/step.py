@@ -158,7 +158,7 @@ def textreg_cost(run: Any, backbone: Any, clock: Clock, warm_up: int = WARM_UP) 
 
 
 def median_seconds(work: Callable[[], object], clock: Clock, repeats: int = 60) -> float:
-    """Median time of a call, after some to warm up; of a GPU, until it has done what it was told."""
+    """Median time of a call, after some to warm up; on a GPU, until what was queued is done."""
     import torch
 
     seconds: list[float] = []
