@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from merging import made_of, merged, rectangle
+from results import Part
+from sections import amount
 
 from test_study_page import PLACE_OF_PROVENANCE, content
 from textreg.errors import UserError
@@ -14,7 +16,12 @@ SETTINGS |= {"steps": 20, "guidance": 4, "sampler": "ddim", "base_sha256": "ab"}
 
 def _of(names: set[str], seeds: set[int], **changes: Any) -> dict[str, Any]:
     whole = content(concepts=3, seeds=2)
-    more = {"planned": {}, "base": "toyland", "features": [], "settings": SETTINGS}
+    more = {
+        "planned": {"concepts": 3, "seeds": 2},
+        "base": "toyland",
+        "features": [],
+        "settings": SETTINGS,
+    }
     kept = {
         key: [x for x in whole[key] if x["concept"] in names and x["seed"] in seeds]
         for key in ("rows", "points")
@@ -59,3 +66,46 @@ def test_what_decides_a_number_must_be_the_same() -> None:
         merged(old, _of({"dog"}, {0}, settings=learned))
     with pytest.raises(UserError, match="features"):
         merged(old, _of({"dog"}, {0}, features=["another judge"]))
+
+
+def _in_time(made: dict[str, Any]) -> dict[str, Any]:
+    """The same at equal time: hard mode in 284 of its 300 steps, the others in all."""
+    rows = [
+        r | {"equal": ["steps"] if r["prior"] == "hard" else ["steps", "time"]}
+        for r in made["rows"]
+    ]
+    rows += [r | {"steps": 284, "equal": ["time"]} for r in made["rows"] if r["prior"] == "hard"]
+    return made | {"rows": rows, "equal_time": {"300": {}}}
+
+
+def test_equal_time_stays_with_the_cells_that_have_it() -> None:
+    """Another seed at equal steps alone leaves the first one's times as they are."""
+    old = _in_time(_of({"cat", "dog", "vase"}, {0}))
+    found = merged(old, _of({"cat", "dog", "vase"}, {0, 1}))
+    steps, time = found["summary"]["steps"], found["summary"]["time"]
+    assert {entry["cells"] for entry in steps.values()} == {6}
+    assert {entry["cells"] for entry in time.values()} == {3}
+    assert (time["hard"]["steps"], time["none"]["steps"]) == (284, 300)
+    assert found["equal_time"] == old["equal_time"]
+    part = Part(found)
+    assert part.places_of("time") == [(name, 0) for name in ("cat", "dog", "vase")]
+    assert part.against("time", "hard", "none", "drift class")["value"] < 0
+    assert "At equal time 3 concepts x 1 seed." in amount(part)
+    assert "At equal time" not in amount(Part(old))
+
+
+def test_a_cell_measured_anew_in_time_leaves_no_other_number_of_steps() -> None:
+    old = _in_time(_of({"cat", "dog"}, {0}))
+    new = _in_time(_of({"cat", "dog"}, {0}))
+    new["rows"] = [r for r in new["rows"] if r["steps"] == 300]
+    for row in new["rows"]:
+        row["equal"] = ["steps", "time"]
+    found = merged(old, new)
+    assert found["summary"]["time"]["hard"]["steps"] == 300
+    assert len(found["rows"]) == len(new["rows"])
+
+
+def test_half_of_the_concepts_without_times_are_not_in_them() -> None:
+    found = merged(_in_time(_of({"cat", "dog"}, {0})), _of({"vase"}, {0}))
+    assert {entry["cells"] for entry in found["summary"]["time"].values()} == {2}
+    assert {entry["cells"] for entry in found["summary"]["steps"].values()} == {3}

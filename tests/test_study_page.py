@@ -125,7 +125,7 @@ def test_sections_are_written_from_numbers(tmp_path: Path, images: Path) -> None
     (line,) = [x for x in found["ablations"].split("\n- ") if "At equal steps, fidelity" in x]
     assert "Minus *none*:" in found["ablations"]
     alike = "*class images*, *weight decay*, *soft* and *hard*"
-    assert line == f"At equal steps, fidelity: no difference in any pair for {alike}."
+    assert line == f"At equal steps, fidelity: no difference for {alike}."
     assert "**moved** under *soft*" in found["falsifiers"]
     # 300 steps: .3 above the word, which has .6.
     assert "The word alone, at step 0, has fidelity 0.600." in found["gains"]

@@ -38,23 +38,31 @@ def merged(old: Content, new: Content) -> dict[str, Any]:
         _require_same(key, old[key], new[key])
     for key in _OF_SETTINGS:
         _require_same(f"settings.{key}", old["settings"].get(key), new["settings"].get(key))
-    rows = _united(old["rows"], new["rows"], ("concept", "seed", "prior", "steps"))
-    points = _united(old["points"], new["points"], ("concept", "seed", "prior", "step"))
+    rows = _rows(old["rows"], new["rows"])
+    places = ("concept", "seed", "prior", "step")
+    points = list(
+        {tuple(p[k] for k in places): p for p in (*old["points"], *new["points"])}.values()
+    )
     reference = new["summary"]["reference"]
-    kept = rectangle(rows)
-    shown = [row for row in rows if (row["concept"], row["seed"]) in kept]
-    kinds = [kind for kind in ("steps", "time") if any(kind in row["equal"] for row in shown)]
     summary = {
-        kind: summarise([row for row in shown if kind in row["equal"]], reference) for kind in kinds
+        kind: summarise(shown, reference)
+        for kind in ("steps", "time")
+        if (shown := of_kind(rows, kind))
     }
+    kept = rectangle(rows)
     lines = [point for point in points if (point["concept"], point["seed"]) in kept]
-    return dict(new) | {
-        "rows": rows,
-        "points": points,
-        "summary": {"reference": reference} | summary,
-        "curves": curves(lines),
-        "made": _made(old, new),
-    }
+    times = {"equal_time": old["equal_time"]} if "equal_time" in old else {}
+    return (
+        times
+        | dict(new)
+        | {
+            "rows": rows,
+            "points": points,
+            "summary": {"reference": reference} | summary,
+            "curves": curves(lines),
+            "made": _made(old, new),
+        }
+    )
 
 
 def made_of(content: Content) -> list[dict[str, Any]]:
@@ -76,11 +84,34 @@ def _made(old: Content, new: Content) -> list[dict[str, Any]]:
     return [entry for entry in before if entry["cells"]] + made_of(new)
 
 
-def _united(
-    old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]], keys: Sequence[str]
-) -> list[dict[str, Any]]:
-    found = {tuple(entry[key] for key in keys): entry for entry in (*old, *new)}
+def _rows(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each cell and kind of equality the new row, and the old one where there is no new."""
+    again = {(_cell(row), kind) for row in new for kind in row["equal"]}
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in old:
+        if kinds := [kind for kind in row["equal"] if (_cell(row), kind) not in again]:
+            found[(*_cell(row), row["steps"])] = row | {"equal": kinds}
+    for row in new:
+        key = (*_cell(row), row["steps"])
+        before = found[key]["equal"] if key in found else []
+        found[key] = row | {"equal": sorted({*before, *row["equal"]})}
     return list(found.values())
+
+
+def _cell(row: Content) -> tuple[str, int, str]:
+    return row["concept"], row["seed"], row["prior"]
+
+
+def of_kind(rows: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    """The rows of a kind of equality, of the seeds that all its concepts have for every prior."""
+    labels = {row["prior"] for row in rows}
+    found = [row for row in rows if kind in row["equal"]]
+    have: dict[tuple[str, int], set[str]] = {}
+    for row in found:
+        have.setdefault((row["concept"], row["seed"]), set()).add(row["prior"])
+    whole = [row for row in found if have[row["concept"], row["seed"]] == labels]
+    kept = rectangle(whole) if whole else set()
+    return [row for row in whole if (row["concept"], row["seed"]) in kept]
 
 
 def rectangle(rows: Sequence[Content]) -> set[tuple[str, int]]:

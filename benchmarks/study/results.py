@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from equal_fidelity import at_equal_fidelity
-from merging import rectangle
+from merging import of_kind, rectangle
 
 from textreg.compare.summary import Spread, metrics_of
 from textreg.evaluate.intervals import Measured
@@ -33,12 +33,12 @@ class Part:
         self.reference: str = content["summary"]["reference"]
         self.settings: Mapping[str, Mapping[str, Any]] = content["priors"]
         self._rows: dict[tuple[Kind, str], dict[Place, dict[str, float]]] = {}
-        for row in self.content["rows"]:
-            for kind in row["equal"]:
+        for kind in self.kinds:
+            for row in of_kind(self.content["rows"], kind):
                 cells = self._rows.setdefault((kind, row["prior"]), {})
                 cells[row["concept"], row["seed"]] = numbers_of(row)
         self.places = sorted({place for cells in self._rows.values() for place in cells})
-        self.spread = Spread(self.places)
+        self._spreads: dict[tuple[Place, ...], Spread] = {}
 
     @classmethod
     def read(cls, path: Path) -> Part | None:
@@ -49,6 +49,10 @@ class Part:
     def kinds(self) -> list[Kind]:
         """Equal steps, equal time, or both."""
         return [kind for kind in ("steps", "time") if kind in self.content["summary"]]
+
+    def places_of(self, kind: Kind) -> list[Place]:
+        """The cells that were compared so."""
+        return sorted(self._rows[kind, self.reference])
 
     def labels(self, *words: str, **wanted: Any) -> list[str]:
         """The priors made of all these words, with these settings of theirs.
@@ -103,17 +107,28 @@ class Part:
 
     def mean_of(self, values: Mapping[Place, float]) -> Measured:
         """Mean over the cells, with its interval."""
-        return self.spread.mean(self.spread.values(values))
+        spread = self.spread_of(values)
+        return spread.mean(spread.values(values))
+
+    def spread_of(self, values: Mapping[Place, float]) -> Spread:
+        """Of the cells that have a value: at equal time they may be fewer."""
+        places = tuple(sorted(values))
+        if places not in self._spreads:
+            self._spreads[places] = Spread(places)
+        return self._spreads[places]
 
     def against(self, kind: Kind, own: str, reference: str, metric: str) -> Found:
         """One prior minus another at equal concept and seed."""
-        pair = [self.spread.values(self.values(kind, label, metric)) for label in (own, reference)]
-        return self.spread.compare(*pair)
+        pair = [self.values(kind, label, metric) for label in (own, reference)]
+        spread = self.spread_of(pair[0])
+        return spread.compare(*(spread.values(values) for values in pair))
 
     def against_nothing(self, kind: Kind, label: str, metric: str) -> Found:
         """A number that is a difference already, in pairs against 0."""
-        values = self.spread.values(self.values(kind, label, metric))
-        return self.spread.compare(values, 0 * values)
+        found = self.values(kind, label, metric)
+        spread = self.spread_of(found)
+        values = spread.values(found)
+        return spread.compare(values, 0 * values)
 
     def at_equal_fidelity(self, own: str, reference: str, pool: str) -> Found | None:
         """Drift at the fidelity that both reach; none: the JSON holds no points of cells."""

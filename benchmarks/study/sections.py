@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from marked_page import table
-from results import Found, Kind, Part, between
+from results import Found, Kind, Part, Place, between
 from wording import NAMES, POOLS, by_verdict, counted, difference, is_percent, many, number
 
 from textreg.compare.table import table as compared
@@ -28,8 +28,7 @@ _HELD_OUT = {
 def amount(part: Part) -> str:
     """How much was run of what was planned."""
     planned = part.content["planned"]
-    names = list(dict.fromkeys(concept for concept, _ in part.places))
-    seeds = {seed for _, seed in part.places}
+    names, seeds = _members(part.places)
     text = f"{many(names, 'concept')} ({', '.join(names)}) x {many(seeds, 'seed')}"
     if len(names) < planned["concepts"] or len(seeds) < planned["seeds"]:
         text += f", **of {planned['concepts']} x {planned['seeds']} planned**"
@@ -37,7 +36,15 @@ def amount(part: Part) -> str:
         text += "; with fewer than 6 pairs the test can decide nothing"
     elif len(names) < 6:
         text += f"; {many(names, 'concept')} can say little about others"
+    for kind in part.kinds:
+        if (places := part.places_of(kind)) != part.places:
+            some, own = _members(places)
+            text += f". At {_AT[kind]} {many(some, 'concept')} x {many(own, 'seed')}"
     return f"{text}."
+
+
+def _members(places: Sequence[Place]) -> tuple[list[str], set[int]]:
+    return list(dict.fromkeys(concept for concept, _ in places)), {seed for _, seed in places}
 
 
 def all_priors(part: Part) -> str:

@@ -20,7 +20,7 @@ NAMES = {
 _HEADS = {
     "less": "**less**",
     "more": "**more**",
-    "equal": "no difference in any pair",
+    "equal": "no difference",
     UNDECIDED: UNDECIDED,
 }
 POOLS = ("class", "class_elsewhere", "neighbour", "general", "null")
