@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,7 +161,7 @@ def test_a_batch_that_an_earlier_version_began_is_still_its_own(
 def test_class_pictures_that_were_drawn_otherwise_are_refused(
     tiny_base: Path, cat_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Known at once, by base, resolution and prompt; of earlier versions' only by prompt."""
+    """Known at once, by base, resolution and prompt; of earlier versions' by less."""
     out = tmp_path / "out"
 
     def plan(**changes: Any) -> Run:
@@ -172,8 +173,8 @@ def test_class_pictures_that_were_drawn_otherwise_are_refused(
     folder = run.class_images.folder
     assert folder is not None
     monkeypatch.setattr(class_folders, "draw", lambda *_: iter(()))
-    nothing: Any = None
-    class_folders.draw_class_pictures(run, nothing, out, lambda folder: None)
+    backbone: Any = SimpleNamespace(files=SimpleNamespace(place=tiny_base))
+    class_folders.draw_class_pictures(run, backbone, out, lambda folder: None)
     picture = {"name": "0.png", "sha256": "0", "prompt": "a photo of a cat"}
     (folder / "pictures.json").write_text(json.dumps([picture]))
     assert plan(seed=1).class_images.folder == folder
@@ -185,11 +186,18 @@ def test_class_pictures_that_were_drawn_otherwise_are_refused(
     ):
         with pytest.raises(UserError, match=f"holds other class pictures: {re.escape(why)}"):
             plan(seed=1, **changes)
+    drawn = json.loads((folder / "drawn.json").read_text())
+    (folder / "drawn.json").write_text(json.dumps(drawn | {"base_sha256": "0"}))
+    with pytest.raises(UserError, match="base_sha256 is '0' there"):
+        plan(seed=1)
+    del drawn["base_sha256"]  # as earlier versions kept it
+    (folder / "drawn.json").write_text(json.dumps(drawn))
+    assert plan(seed=1).class_images.folder == folder
     (folder / "drawn.json").unlink()
     assert plan(seed=1, base=str(other)).class_images.folder == folder
     with pytest.raises(UserError, match="holds other class pictures: prompt is"):
         plan(seed=1, noun="dog")
-    class_folders.draw_class_pictures(run, nothing, out, lambda folder: None)
+    class_folders.draw_class_pictures(run, backbone, out, lambda folder: None)
     assert not (folder / "drawn.json").exists(), "whose they are is not known"
 
 

@@ -129,6 +129,8 @@ def test_a_row_each_prior_and_seed_in_the_form_of_report_json(
     assert drift["none"]["class"] > 0
     assert drift["gated"]["neighbour"] == 0
     assert content["summary"]["time"][SLOW]["steps"] == 2
+    # Of the word that all begin with; the cells themselves have no first stage.
+    assert content["settings"]["inversion"]["steps"] == 2
     assert {e["cells"] for e in content["summary"]["steps"].values()} == {2}
 
 
@@ -349,6 +351,10 @@ def test_bad_input_is_refused_before_anything_slow(
         wrong = variants_of("none,class-images:class_images.folder=/nowhere")
         refused(changed(variants=wrong, out=tmp_path / "new"), "/nowhere")
         assert not (tmp_path / "new").exists()
+        with pytest.raises(UserError, match="means is given twice"):
+            compare(comparison, [Means(), Means()], options)
+        patch.setattr(model_pair, "base_digest", lambda place: "0" * 64)
+        refused(comparison, "seed-0/word: was trained on the base .* is now another")
     # Known only to the base: refused before the first step all the same.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cell_training, "trainings", lambda *_, **__: pytest.fail("trained"))

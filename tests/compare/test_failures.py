@@ -93,6 +93,21 @@ def test_the_command_ends_as_train_does(
     assert command.compare_command(arguments, {}) == code
 
 
+def test_what_kohyas_folders_are_called_stays_what_captions_may_call_them(
+    cat_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each cell's word is the default one; the folder's own is in its captions."""
+    for name in ("10_sks dog", "10_sks cat", "cat"):
+        shutil.copytree(cat_pictures, tmp_path / name)
+    monkeypatch.setattr(command, "_compare", lambda *_: None)
+    folders = [tmp_path / name for name in ("10_sks dog", "10_sks cat", "cat")]
+    named = {"priors": "none,gated", "images": folders, "noun": None, "out": tmp_path}
+    flags: dict[str, Any] = {}
+    command.compare_command(argparse.Namespace(**named, identifier=None, property=None), flags)
+    found = [(c.get("identifier"), c.get("trigger")) for c in flags["concepts"]]
+    assert found == [(None, "<sks>"), (None, "<sks>"), (None, None)]
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("stage", [0, 1])
 def test_the_others_go_on_and_the_same_call_trains_nothing_anew(

@@ -60,9 +60,9 @@ def test_each_group_is_told(
             yield line
 
     monkeypatch.setattr(class_folders, "draw", draw)
-    nothing: Any = None
+    backbone: Any = SimpleNamespace(files=SimpleNamespace(place=tiny_base))
     for run in (none.run, cell.run):
-        class_folders.draw_class_pictures(run, nothing, tmp_path, told.append)
+        class_folders.draw_class_pictures(run, backbone, tmp_path, told.append)
     folder = cell.run.class_images.folder
     assert told == [folder, "drew 4 of 8", folder, "drew 8 of 8", folder]
     assert capsys.readouterr().err == "textreg: drew 4 of 8\ntextreg: drew 8 of 8\n"

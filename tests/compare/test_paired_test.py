@@ -8,8 +8,9 @@ import torch
 
 from textreg.compare.equal_time import steps_in_time
 from textreg.compare.intervals import cell_resamples
-from textreg.compare.paired_test import decide, sign_flip_p
+from textreg.compare.paired_test import concept_flip_p, decide, sign_flip_p
 from textreg.compare.summary import Spread
+from textreg.compare.table import cell
 from textreg.evaluate.intervals import Measured
 
 
@@ -38,6 +39,44 @@ def test_many_pairs_are_drawn_at_random_and_agree_with_the_exact_answer() -> Non
     exact = 2 * sum(math.comb(20, k) for k in range(3)) / 2**20
     values = torch.tensor([1.0] * 18 + [-1.0] * 2)
     assert sign_flip_p(values) == pytest.approx(exact, abs=4e-4)
+
+
+def test_of_six_concepts_whole_concepts_are_flipped() -> None:
+    """Against a loop; of five, which alone could decide nothing, the pairs."""
+    values = torch.randn(6, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    values += 0.5
+    rows = values.tolist()
+    observed = abs(sum(map(sum, rows)))
+    found = [
+        abs(sum(s * sum(row) for s, row in zip(signs, rows, strict=True)))
+        for signs in itertools.product((1, -1), repeat=6)
+    ]
+    assert concept_flip_p(values) == sum(x >= observed - 1e-12 for x in found) / 64
+    assert concept_flip_p(torch.ones(6, 3)) == 2 / 64
+    assert concept_flip_p(torch.ones(5, 2)) == 2 / 1024
+    places = [(name, seed) for name in "abcdef" for seed in (0, 1)]
+    differences = torch.ones(12, dtype=torch.float64)
+    assert Spread(places).compare(differences, 0 * differences)["p"] == 2 / 64
+
+
+def test_what_rounding_can_make_is_equal() -> None:
+    assert decide(Measured(value=-6e-9, low=-9e-9, high=-3e-9), 0.004, 8) == "equal"
+    assert decide(Measured(value=-6e-6, low=-9e-6, high=-3e-6), 0.004, 8) == "less"
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (0.99512, "100"),
+        (0.9949, "99"),
+        (0.0512, "5.1"),
+        (2e-10, "<.001"),
+        (0.0, "0"),
+        (1.304, "130"),
+    ],
+)
+def test_a_share_in_percent(share: float, shown: str) -> None:
+    assert cell({"value": share, "interval": [share, share]}, percent=True) == shown
 
 
 def test_a_word_only_if_interval_and_test_agree() -> None:

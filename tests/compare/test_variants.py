@@ -40,6 +40,8 @@ def test_a_file_says_the_same(tmp_path: Path) -> None:
         ("none,textreg:inversion.steps=3", "sets inversion.steps, which all share"),
         ("none,textreg:seed=3", "sets seed, which all share"),
         ("none,textreg:tuning.steps=3", "sets tuning.steps, which all share"),
+        ("none,textreg:textreg.form=[", "the value of 'textreg.form=\\['"),
+        ("none,textreg:prior.x=1", "sets prior and prior.x, but prior has no settings"),
         ("nowhere.yaml", "nowhere.yaml: No such file"),
     ],
 )

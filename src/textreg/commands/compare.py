@@ -19,8 +19,9 @@ def compare_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int
     flags["concepts"] = concepts_of(arguments)
     if len(flags["concepts"]) > 1:
         # Each is a run of its own, whoever else is compared; so is its word.
-        for concept in flags["concepts"]:
-            concept.pop("identifier", None)
+        for number, concept in enumerate(flags["concepts"], 1):
+            if (word := concept.pop("identifier", None)) not in (None, f"<krk{number}>"):
+                concept["trigger"] = word  # of its folder's name, as its captions may call it
     with stop_flag() as stop:
         content = _compare(arguments, flags, variants, stop)
     if content is None:

@@ -15,6 +15,8 @@ from typing import Any
 
 import textreg.priors as priors
 from textreg.backbone import Backbone
+from textreg.base_digest import base_digest
+from textreg.base_files import BaseFiles
 from textreg.checkpoint import publish
 from textreg.class_pictures import class_prompt, draw, recorded, users_pictures
 from textreg.config import Run
@@ -72,20 +74,23 @@ def refuse_unfit_folders(runs: Sequence[Run], out: Path) -> None:
 
 
 def _refuse_drawn_otherwise(run: Run) -> None:
-    """Of pictures of earlier versions, which kept no such record, only the prompt is known."""
-    folder, here = run.class_images.folder, _drawn_as(run)
+    """Of pictures of earlier versions, which kept less, only that is compared."""
+    folder = run.class_images.folder
     assert folder is not None
     pictures, path = recorded(folder), folder / _DRAWN
+    if not pictures and not path.is_file():
+        return
+    here = _drawn_as(run, BaseFiles.of(run.base, run.revision).place)
     there = here | {"prompt": pictures[0].prompt} if pictures else here
     if path.is_file():
         try:
-            there = dict(json.loads(path.read_bytes()))
+            there = here | dict(json.loads(path.read_bytes()))
         except (ValueError, TypeError):
             raise UserError(f"{path}: is damaged; delete {folder} to draw them anew") from None
     if differences := [
-        f"{key} is {there.get(key)!r} there, {value!r} here"
+        f"{key} is {there[key]!r} there, {value!r} here"
         for key, value in here.items()
-        if there.get(key) != value
+        if there[key] != value
     ]:
         raise UserError(
             f"{folder} holds other class pictures: {'; '.join(differences)}. Choose another --out, "
@@ -93,13 +98,14 @@ def _refuse_drawn_otherwise(run: Run) -> None:
         )
 
 
-def _drawn_as(run: Run) -> dict[str, Any]:
+def _drawn_as(run: Run, base: Path) -> dict[str, Any]:
     """What decides drawn pictures besides what their folder's path says, as runs are told apart."""
     return {
         "base": run.base,
         "revision": run.revision,
         "resolution": run.images.resolution,
         "prompt": class_prompt(run.concepts[0]),
+        "base_sha256": base_digest(base),
     }
 
 
@@ -119,7 +125,7 @@ def draw_class_pictures(
         return
     on_drawing(folder)
     if not recorded(folder):
-        publish(folder / _DRAWN, json.dumps(_drawn_as(run)).encode())
+        publish(folder / _DRAWN, json.dumps(_drawn_as(run, backbone.files.place)).encode())
     for line in draw(run, run.concepts[0], backbone, folder.parent.parent):
         print(f"textreg: {line}", file=sys.stderr)
         on_drawing(folder)

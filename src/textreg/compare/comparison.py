@@ -25,12 +25,13 @@ from textreg.config import Images, Run
 from textreg.environment import environment
 from textreg.errors import UserError
 from textreg.evaluate.evaluation import Options, measure, sampling_of
-from textreg.evaluate.features import Extractor, refuse_unfit
+from textreg.evaluate.features import Extractor, refuse_twice, refuse_unfit
 from textreg.evaluate.model_pair import Base
 from textreg.evaluate.questions import Questions, questions_for
 from textreg.evaluate.report import ConceptPage, refuse_foreign
 from textreg.evaluate.score import too_few
 from textreg.evaluate.subjects import subjects_of, trained_prompts
+from textreg.run_folder import RunFolder
 
 Equal = Literal["steps", "time", "both"]
 NUM_IMAGES, EPSILON_PROMPTS = 16, 8
@@ -102,6 +103,7 @@ def compare(
     out = comparison.out
     if options.num_images < 2:
         raise UserError(f"--num-images is {options.num_images}; compare needs at least 2")
+    refuse_twice(extractors)
     refuse_foreign((out / "compare.json", out / "compare.html"), MADE_BY)
     planned = plan_cells(
         comparison.flags,
@@ -114,6 +116,9 @@ def compare(
     )
     run = planned[0].run
     base = Base(run.base, run.revision, run.device, run.dtype)
+    for begun in {run.out: run for cell in planned for run in (cell.word, cell.run)}.values():
+        if RunFolder(begun).begun:
+            base.refuse_run_of_another(begun)
     asked = shared_questions(planned, base, options)
     for extractor in extractors:
         edits = [edit for questions in asked.values() for edit in questions.edits]
@@ -261,7 +266,7 @@ def _content(
             )
             row["equal"].append(kind)
     reference = comparison.variants[0].label
-    run = cells[0].run
+    word, run = cells[0].word, cells[0].run
     return {
         "base": base_name(run.base),
         "rows": list(rows.values()),
@@ -281,7 +286,7 @@ def _content(
             "seed": options.seed,
             "seeds": len({cell.run.seed for cell in cells}),
             "inversion": {
-                name: getattr(run.inversion, name)
+                name: getattr(word.inversion, name)
                 for name in ("steps", "learning_rate", "schedule")
             },
             "tuning_steps": run.tuning.steps,

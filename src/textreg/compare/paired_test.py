@@ -10,6 +10,10 @@ from textreg.evaluate.intervals import Measured
 from textreg.randomness import generator
 
 LEVEL = 0.05
+ROUNDING = 1e-6
+"""Of shares and cosines: what lies within it is equal, whatever its sign."""
+MANY_CONCEPTS = 6
+"""The fewest that decide something by themselves: 2 / 2^6 < LEVEL."""
 _EXACT, _DRAWS = 14, 20_000
 
 
@@ -40,11 +44,25 @@ def sign_flip_p(differences: Tensor) -> float:
     return float((means >= observed - 1e-12 * values.abs().max()).double().mean())
 
 
+def concept_flip_p(differences: Tensor) -> float:
+    """`sign_flip_p` of pairs of one concept or a few, and of whole concepts where there are many.
+
+    Seeds of a concept resemble each other: as pairs of their own they would make a p too small for
+    what is said of other concepts. Of fewer than six concepts that would never decide anything, so
+    there the pairs are taken, and what they say is about these concepts.
+
+    Args:
+        differences: [concepts, seeds].
+    """
+    many = len(differences) >= MANY_CONCEPTS
+    return sign_flip_p(differences.mean(1) if many else differences.flatten())
+
+
 def decide(difference: Measured, p: float, pairs: int) -> str:
     """More, less, equal or undecided; a word only if the interval and the test agree."""
     if pairs < 2:
         return UNDECIDED
-    if difference.low == difference.high == 0:
+    if max(abs(difference.low), abs(difference.high)) < ROUNDING:
         return "equal"
     if p >= LEVEL or difference.low <= 0 <= difference.high:
         return UNDECIDED

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from textreg.compare.intervals import cell_resamples
-from textreg.compare.paired_test import decide, sign_flip_p
+from textreg.compare.paired_test import concept_flip_p, decide
 from textreg.evaluate.intervals import Measured, measured, weighted_mean
 
 POOLS = ("class", "class_elsewhere", "neighbour", "general", "null")
@@ -33,9 +33,10 @@ class Spread:
     """Means over the places that were compared, with intervals over concepts and seeds."""
 
     def __init__(self, places: Sequence[Place]):
-        concepts = len({concept for concept, _ in places})
+        self._concepts = len({concept for concept, _ in places})
         self._places = sorted(places)
-        self._weights = cell_resamples(concepts, len(places) // concepts, "compare")
+        seeds = len(places) // self._concepts
+        self._weights = cell_resamples(self._concepts, seeds, "compare")
 
     def values(self, by_place: Mapping[Place, float]) -> Tensor:
         """In the order of the weights, [places]."""
@@ -49,7 +50,8 @@ class Spread:
     def compare(self, own: Tensor, reference: Tensor) -> dict[str, Any]:
         """Own minus reference at equal concept and seed."""
         difference = own - reference
-        mean, p = self.mean(difference), sign_flip_p(difference)
+        mean = self.mean(difference)
+        p = concept_flip_p(difference.unflatten(0, (self._concepts, -1)))
         return mean.plain() | {"p": p, "verdict": decide(mean, p, len(difference))}
 
 

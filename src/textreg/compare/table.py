@@ -48,4 +48,4 @@ def _digits(value: float, percent: bool) -> str:
     if not percent:
         return f"{value:.2f}"
     share = 100 * value
-    return "<.001" if 0 < share < 0.001 else f"{share:.2g}" if share < 100 else f"{share:.0f}"
+    return "<.001" if 0 < share < 0.001 else f"{share:.2g}" if share < 99.5 else f"{share:.0f}"

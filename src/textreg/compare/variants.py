@@ -17,7 +17,7 @@ import yaml
 
 import textreg.priors as priors
 from textreg.errors import UserError
-from textreg.yaml_file import read_mapping
+from textreg.yaml_file import parse, read_mapping
 
 _SHARED = (
     *("concepts", "base", "revision", "out", "seed", "images", "inversion", "tuning.steps"),
@@ -79,9 +79,16 @@ def _from_words(text: str) -> list[Variant]:
             key, equals, value = item.partition("=")
             if not key or not equals:
                 raise UserError(f"--priors: {item!r} of {entry!r} must be like textreg.hard=true")
-            settings[key] = yaml.safe_load(value)
+            settings[key] = _value(value, item, entry)
         found.append(Variant(label=entry, settings=settings))
     return found
+
+
+def _value(text: str, item: str, entry: str) -> Any:
+    try:
+        return parse(text.encode())
+    except yaml.YAMLError:
+        raise UserError(f"--priors: the value of {item!r} in {entry!r} is no YAML") from None
 
 
 def _from_file(path: Path) -> list[Variant]:
@@ -100,6 +107,11 @@ def _from_file(path: Path) -> list[Variant]:
 
 
 def _refuse_unfit(variant: Variant) -> None:
+    for key in variant.settings:
+        if (section := key.partition(".")[0]) != key and section in variant.settings:
+            raise UserError(
+                f"--priors: {variant.label} sets {section} and {key}, but {section} has no settings"
+            )
     try:
         priors.split(str(variant.settings["prior"]))
     except UserError as error:

@@ -15,7 +15,7 @@ from textreg.concept import read_picture
 from textreg.config import Concept
 from textreg.errors import UserError
 from textreg.evaluate import score
-from textreg.evaluate.features import AttributeReader, Extractor, refuse_unfit
+from textreg.evaluate.features import AttributeReader, Extractor, refuse_twice, refuse_unfit
 from textreg.evaluate.featurise import Read, picture_change, read_pictures, read_prompts
 from textreg.evaluate.generate import (
     Sampling,
@@ -106,9 +106,7 @@ def evaluate(
         raise UserError(f"--num-images is {options.num_images}; evaluate needs at least 2")
     if not extractors:
         raise UserError("no --features: nothing could look at the pictures")
-    names = [extractor.name for extractor in extractors]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"--features {twice[0]} is given twice; one of a kind at a time")
+    refuse_twice(extractors)
     tell = tell or (lambda step, done, total: None)
     subjects = subjects_of(folder, options.images)
     run = subjects[0].run

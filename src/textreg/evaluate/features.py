@@ -64,6 +64,17 @@ class AttributeReader(Protocol):
         ...
 
 
+def refuse_twice(extractors: Sequence[Extractor]) -> None:
+    """Refuse two of one name, whose numbers would lie in one place.
+
+    Raises:
+        UserError: names it.
+    """
+    names = [extractor.name for extractor in extractors]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"--features {twice[0]} is given twice; one of a kind at a time")
+
+
 def refuse_unfit(extractor: Extractor, side: int, edits: Sequence[Edit]) -> None:
     """Refuse an extractor that cannot see what it is asked.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -48,14 +49,19 @@ class Base:
         Raises:
             UserError: names the base that the run was trained on.
         """
-        trained_on = read_record(run.out).get("base_digest")
-        if trained_on is None or trained_on == (here := base_digest(self._files.place)):
+        trained_on, here = read_record(run.out).get("base_digest"), self.sha256
+        if trained_on in (None, here):
             return
         raise UserError(
             f"{run.out}: was trained on the base {run.base} (sha256 {str(trained_on)[:12]}...), "
             f"and {self._source} is now another ({here[:12]}...): drift from a base that it never "
             "had would mean nothing; bring that one back, or name its place with --base"
         )
+
+    @cached_property
+    def sha256(self) -> str:
+        """`base_digest` of its files, as runs have it on record."""
+        return base_digest(self._files.place)
 
     @property
     def folder(self) -> Path:
