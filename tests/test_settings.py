@@ -1,7 +1,10 @@
+import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from textreg.commands.train import concepts_of
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.settings import build_run
@@ -86,3 +89,33 @@ def test_a_weight_that_hard_mode_would_ignore_is_refused(tmp_path: Path) -> None
 def test_unknown_preset() -> None:
     with pytest.raises(UserError, match="did you mean original"):
         build_run(FLAGS, preset="orginal")
+
+
+def test_a_file_tells_of_the_concepts_that_flags_name(tmp_path: Path) -> None:
+    """By folder; flags before the file, the file before what the folder's name says."""
+    for name in ("cat", "teapot", "dog"):
+        (tmp_path / name).mkdir()
+    file = file_with(
+        tmp_path,
+        f"concepts:\n- {{images: {tmp_path}/cat, noun: feline, masks: m, identifier: <vox1>}}\n"
+        f"- {{images: {tmp_path}/dog/../dog, trigger: rex}}\n- {{images: /nowhere, noun: car}}\n",
+    )
+
+    def found(*names: str, **flags: Any) -> list[tuple[Any, ...]]:
+        given: dict[str, Any] = {"identifier": None, "noun": None, "property": None} | flags
+        folders = [tmp_path / name for name in names]
+        concepts = concepts_of(argparse.Namespace(images=folders, config=file, **given))
+        run = build_run({"concepts": concepts, "out": "out"}, preset="textreg", file=file)
+        return [(c.noun, c.identifier, c.masks, c.trigger) for c in run.concepts]
+
+    cat = ("feline", "<vox1>", Path("m"), None)
+    assert found("cat", "teapot", "dog") == [
+        cat,
+        ("teapot", "<krk2>", None, None),
+        ("dog", "<krk3>", None, "rex"),
+    ]
+    assert found("cat") == [cat]
+    assert found("cat", noun="cat", identifier="<krk9>") == [("cat", "<krk9>", Path("m"), None)]
+    file.write_text("concepts: [{noun: cat}]")
+    with pytest.raises(UserError, match="concepts must be a list, each with its folder as images"):
+        found("cat")

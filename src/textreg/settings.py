@@ -126,6 +126,21 @@ def _read(file: Path) -> dict[str, Any]:
     return data["run"] if {"run", "pictures"} <= data.keys() else data
 
 
+def concepts_in(file: Path) -> dict[Path, dict[str, Any]]:
+    """What a settings file says of concepts, by their folders; none: nothing.
+
+    Raises:
+        UserError: an entry that names no folder.
+    """
+    entries: Any = _read(file).get("concepts") or []
+    found: dict[Path, dict[str, Any]] = {}
+    for entry in entries if isinstance(entries, list) else [entries]:
+        if not isinstance(entry, dict) or not isinstance(entry.get("images"), str):
+            raise UserError(f"{file}: concepts must be a list, each with its folder as images")
+        found[Path(entry["images"]).resolve()] = entry
+    return found
+
+
 def nested(flags: dict[str, Any]) -> dict[str, Any]:
     """Dotted keys as sections: {"tuning.steps": 8} to {"tuning": {"steps": 8}}."""
     data: dict[str, Any] = {}

@@ -89,7 +89,7 @@ def test_the_command_ends_as_train_does(
     monkeypatch.setattr(command, "_compare", lambda *_: {"quarantined": quarantined})
     monkeypatch.setattr(command, "_print_tables", lambda *_: None)
     named = {"priors": "none,gated", "images": [cat_pictures], "noun": "cat", "out": tmp_path}
-    arguments = argparse.Namespace(**named, identifier=None, property=None)
+    arguments = argparse.Namespace(**named, identifier=None, property=None, config=None)
     assert command.compare_command(arguments, {}) == code
 
 
@@ -103,7 +103,9 @@ def test_what_kohyas_folders_are_called_stays_what_captions_may_call_them(
     folders = [tmp_path / name for name in ("10_sks dog", "10_sks cat", "cat")]
     named = {"priors": "none,gated", "images": folders, "noun": None, "out": tmp_path}
     flags: dict[str, Any] = {}
-    command.compare_command(argparse.Namespace(**named, identifier=None, property=None), flags)
+    command.compare_command(
+        argparse.Namespace(**named, identifier=None, property=None, config=None), flags
+    )
     found = [(c.get("identifier"), c.get("trigger")) for c in flags["concepts"]]
     assert found == [(None, "<sks>"), (None, "<sks>"), (None, None)]
 

@@ -16,7 +16,7 @@ from textreg.kohya_folders import KohyaName, concept_folders
 from textreg.prompts import read_prompt_file
 from textreg.ranks import ALONE, Ranks, of_torchrun
 from textreg.run_folder import RunFolder
-from textreg.settings import build_run
+from textreg.settings import build_run, concepts_in
 
 
 def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
@@ -61,6 +61,9 @@ def _begin_anew(run: Run, take_over: bool) -> None:
 def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """The concepts that the flags name; each its own word.
 
+    What a --config says of a folder holds where no flag says anything; of folders that are not
+    named it may say what it likes, as one file may tell of all that a user has.
+
     Raises:
         UserError: no noun is known for a folder, or one identifier for several concepts.
     """
@@ -68,21 +71,25 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for images in arguments.images:
         images = images.resolve() if images.name in ("", "..") else images
         folders += concept_folders(images).items() or [(images, None)]
+    told = {} if arguments.config is None else concepts_in(arguments.config)
     several, named = len(folders) > 1, arguments.identifier is not None
     if several and named:
         raise UserError("--identifier names one word, but there are several concepts: leave it out")
     concepts: list[dict[str, Any]] = []
     for number, (images, kohya) in enumerate(folders, 1):
-        own = kohya.noun if kohya else concept_noun(images.name)
+        own = told.get(images.resolve(), {})
+        known = own.get("noun") or (kohya.noun if kohya else concept_noun(images.name))
         # An empty word, as from a variable that is not set, is not "none given".
-        noun = own if arguments.noun is None else arguments.noun.strip()
+        noun = known if arguments.noun is None else arguments.noun.strip()
         if not noun:
             why = "no class noun; say what it shows with --noun, like cat"
             raise UserError(f"{images}: {folder_of_concepts(images) or why}")
-        concept: dict[str, Any] = {"images": images, "noun": noun}
-        if several or named or kohya:
+        concept: dict[str, Any] = own | {"images": images, "noun": noun}
+        if named:
+            concept["identifier"] = arguments.identifier
+        elif several or kohya:
             word = kohya.identifier if kohya else f"<krk{number}>"
-            concept["identifier"] = arguments.identifier if named else word
+            concept.setdefault("identifier", word)
         if arguments.property:
             concept["learnable_property"] = arguments.property
         concepts.append(concept)
