@@ -9,6 +9,7 @@ from PIL import Image
 from textreg.concept import Folder, inspect_folder
 from textreg.config import Images
 from textreg.kohya_folders import concept_folders, kohya_name
+from textreg.masks import unchanged_mask
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (300, 280)) -> Path:
@@ -145,6 +146,16 @@ def test_a_folder_of_masks_and_the_transparency(folder: Path, tmp_path: Path) ->
     assert (
         line == f"{tmp_path}/nowhere: cannot be listed (No such file or directory); check the path"
     )
+    # White on nothing, as painted on a layer of its own: what is not painted does not count.
+    painted = Image.new("RGBA", (300, 280), (255, 255, 255, 0))
+    painted.paste((255, 255, 255, 255), (0, 0, 150, 280))
+    painted.save(tmp_path / "masks" / "00.png")
+    record = inspect_folder(folder, masks=tmp_path / "masks").annotations[0].mask
+    picture = inspect_folder(folder).pictures[0]
+    assert record is not None
+    read = unchanged_mask(record, picture)
+    assert read is not None
+    assert (read.getpixel((9, 9)), read.getpixel((290, 9))) == (255, 0)
     clear = Image.open(folder / "01.png").convert("RGBA")
     clear.putalpha(Image.linear_gradient("L").resize(clear.size))
     clear.save(folder / "01.png")

@@ -39,6 +39,7 @@ TEMPLATES = [
     # A trigger of its own takes the identifier's place.
     (replace(DOG, trigger="<krk1>", identifier="<cell2>"), "a krk1 dog on grass", "a {} on grass"),
     (replace(DOG, trigger="sks"), "sks dog beside krk1", "{} beside krk1"),
+    (replace(DOG, trigger="sks"), "a sks dog under two desks", "a {} under two desks"),
     # An identifier that is the noun itself in brackets is only seen with its brackets.
     (Concept(images=Path("d"), noun="dog", identifier="<dog>"), "a dog", "a {}"),
 ]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from textreg import training
 from textreg.backbone import Backbone
-from textreg.config import Concept, Images, Inversion, Mask, Run, Tuning
+from textreg.config import Concept, Denoising, Images, Inversion, Mask, Run, Tuning
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder
 from textreg.stages import TuningStage
@@ -215,6 +215,8 @@ CHANGES = {
     "inversion.steps": {"inversion": Inversion(steps=4)},
     "mask.ratio": {"mask": Mask(ratio=0.5)},
     "images.views": {"images": Images(resolution=16, views=3)},
+    "images.masks": {"images": Images(resolution=16, views=2, masks="alpha")},
+    "denoising.snr_gamma": {"denoising": Denoising(snr_gamma=5.0)},
 }
 
 
@@ -228,6 +230,15 @@ def test_another_run_in_the_folder_is_refused_by_field(
     with pytest.raises(UserError, match=rf"holds another run: {field} is \S+ there, \S+ here\."):
         next(trainings(make_run("run", **CHANGES[field]), backbone))
     assert contents(run.out) == before
+
+
+def test_a_setting_that_is_left_out_again_is_another_run(
+    backbone: Backbone, make_run: MakeRun
+) -> None:
+    """Of a section that is at its defaults, and so not written, in the run that is asked for."""
+    train_some(make_run("run", denoising=Denoising(snr_gamma=5.0)), backbone, 1)
+    with pytest.raises(UserError, match=r"denoising\.snr_gamma is 5\.0 there, None here"):
+        next(trainings(make_run("run"), backbone))
 
 
 def test_two_differing_fields_are_both_named(backbone: Backbone, make_run: MakeRun) -> None:

@@ -37,6 +37,32 @@ def test_base_and_photos_are_found_from_another_folder(project: Path) -> None:
     assert str(project) not in (run / "run.yaml").read_text()
 
 
+def test_a_base_of_one_file_is_found_as_well(project: Path) -> None:
+    path = project / "runs" / "cat" / "run.yaml"
+    record = yaml.safe_load(path.read_text())
+    record["run"]["base"] = "models/v1-5.safetensors"
+    path.write_text(yaml.safe_dump(record))
+    assert run_base(path.parent)["source"] == "models/v1-5.safetensors"
+    (project / "models" / "v1-5.safetensors").touch()
+    assert run_base(path.parent)["source"] == str(project / "models" / "v1-5.safetensors")
+
+
+@pytest.mark.parametrize("place", [".", "best"])
+def test_a_run_is_found_from_within(
+    project: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from a concept's or a state's own folder, whose name "." does not say."""
+    folder = project / "runs" / "cat" / place
+    folder.mkdir(exist_ok=True)
+    for name in ("learned_embeds.safetensors", "pytorch_lora_weights.safetensors"):
+        if place == "best":
+            shutil.copy(folder.parent / name, folder)
+    monkeypatch.chdir(folder)
+    assert run_base(Path())["source"] == str(project / "models" / "tiny")
+    (subject,) = subjects_of(Path())
+    assert subject.run.out.resolve() == project / "runs" / "cat"
+
+
 def test_the_whole_tree_may_move(project: Path, tmp_path: Path) -> None:
     moved = project.rename(tmp_path / "elsewhere")
     assert run_base(moved / "runs" / "cat")["source"] == str(moved / "models" / "tiny")

@@ -8,6 +8,7 @@ import pytest
 from refusal import refusal
 from textreg.backbone import Backbone
 from textreg.cli import main
+from textreg.commands.sample import file_words
 from textreg.config import Inversion, Tuning
 from tiny_run import tiny_run, train, train_some
 
@@ -103,3 +104,13 @@ def test_what_is_read_otherwise_than_it_was_meant_is_said(
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("textreg:")]
     assert len(lines) == 1
     assert said in lines[0]
+
+
+def test_a_prompt_of_any_letters_fits_into_a_files_name() -> None:
+    """255 bytes, with the number and what `publish` puts around it while it writes."""
+    for prompt in ("a cat, " * 40, "茶碗の写真" * 40, "чайник " * 40):
+        name = f".00000_{file_words(prompt)}.png.partial"
+        assert len(name.encode()) <= 255
+        assert "�" not in name
+    assert file_words("a <krk1> cat!") == "a_krk1_cat"
+    assert file_words("茶碗" * 40) == ("茶碗" * 40)[:66]

@@ -116,7 +116,7 @@ def caption_template(caption: str, concept: Concept) -> str:
     noun = r"\s+".join(re.escape(word) for word in concept.noun.split())
     called = concept.identifier if concept.trigger is None else concept.trigger
     bare = called.strip("<>")
-    words = [re.escape(TRIGGER), r"\{\}", re.escape(called)]
+    words = [re.escape(TRIGGER), r"\{\}", _word(re.escape(called))]
     if bare and bare not in concept.noun.lower().split():
         words.append(_word(re.escape(bare)))
     template, count = re.subn(
@@ -137,4 +137,6 @@ def caption_templates(captions: Sequence[str], concept: Concept) -> list[str]:
 
 
 def _word(pattern: str) -> str:
-    return rf"(?<!\w){pattern}(?!\w)"
+    """What is no part of a longer word; "<krk1>" may stand right beside one."""
+    start = r"(?<!\w)" if re.match(r"\w", pattern) else ""
+    return start + pattern + (r"(?!\w)" if re.search(r"\w$", pattern) else "")

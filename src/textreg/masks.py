@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from textreg.errors import UserError
 from textreg.file_kinds import PICTURE_SUFFIXES, printable
@@ -55,6 +55,8 @@ def read_mask(file: Path, picture: Picture) -> tuple[Picture, Image.Image] | Non
         mask = alpha
     else:
         mask = image.convert("L")
+        if alpha is not None:  # where there is nothing, nothing is white
+            mask = ImageChops.multiply(mask, alpha)
     if mask.size != (picture.width, picture.height):
         raise UserError(
             f"{name}: has {mask.width} x {mask.height} pixels, its picture "

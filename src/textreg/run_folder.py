@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import yaml
 
 from textreg.adapter.diffusers_files import EMBEDDING_FILE, GATED_LORA_FILE, LORA_FILE
 from textreg.checkpoint import publish, refusal
-from textreg.config import Run, plain, without_later
+from textreg.config import NOT_IDENTITY, Run, plain, without_later
 from textreg.environment import environment
 from textreg.errors import UserError
 from textreg.file_kinds import shown
@@ -89,7 +90,7 @@ class RunFolder:
     def _refuse_ways_out(self) -> None:
         """Everything that is written stays in the folder, and nothing in it can block."""
         home = self.path.resolve()
-        owned = [self.path, self.checkpoints, self.views]
+        owned = [self.path, self.checkpoints, self.views, self.path / "class_images"]
         owned += [self.path / c.name for c in self.run.concepts]
         owned += [folder / name for folder in owned for name in ("samples", "front")]
         for path in (path for folder in owned for path in sorted(folder.glob("*"))):
@@ -185,14 +186,13 @@ class RunFolder:
     def _differences(self, pictures: dict[str, list[str]] | None = None) -> list[str]:
         record = read_record(self.path)
         there, here = (_flat(without_later(Run, r)) for r in (record["run"], plain(self.run)))
-        keys = _identity_keys(self.run)
         lines = [
             f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
             for key in sorted(there.keys() | here.keys())
             if there.get(key) != here.get(key)
-            and key.split(".")[0] in keys
+            and key.split(".")[0] not in NOT_IDENTITY
             # The same pictures may be named by another path; their hashes are compared below.
-            and not key.endswith((".images", ".masks"))
+            and not re.fullmatch(r"concepts\.\d+\.(images|masks)", key)
         ]
         if pictures is not None and record.get("pictures") != pictures and not lines:
             lines.append("the pictures have changed since")
@@ -249,10 +249,6 @@ def place_of(line: bytes) -> tuple[int, str] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return (step, concept) if type(step) is int and isinstance(concept, str) else None
-
-
-def _identity_keys(run: Run) -> set[str]:
-    return set(run.identity())
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

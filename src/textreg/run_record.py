@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,15 @@ cannot be gone on with exactly. Records without one are of format 1."""
 
 def run_home(folder: Path) -> Path | None:
     """The run's folder of a run, of one of its concepts or of a state kept in either."""
-    places = (folder, folder.parent, folder.parent.parent)
+    # As typed, if that leads there: "." has no parent but itself.
+    starts = (folder, folder.absolute())
+    places = (place for start in starts for place in (start, start.parent, start.parent.parent))
     return next((place for place in places if (place / "run.yaml").is_file()), None)
+
+
+def is_one_of(folder: Path, places: Iterable[Path]) -> bool:
+    """Whether a folder, however it was typed, is one of these."""
+    return folder.resolve() in {place.resolve() for place in places}
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -66,7 +74,7 @@ def recorded_run(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
 
     def placed(typed: Any) -> Any:
         found = home / str(typed)
-        return str(found) if isinstance(typed, str) and found.is_dir() else typed
+        return str(found) if isinstance(typed, str) and found.exists() else typed
 
     run["base"] = placed(run.get("base"))
     if isinstance(concepts := run.get("concepts"), list):

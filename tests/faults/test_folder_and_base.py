@@ -145,7 +145,7 @@ def test_a_damaged_line_of_the_metrics_is_told_and_left_out(
     "name",
     [
         *("checkpoints", "metrics.jsonl", "learned_embeds.safetensors"),
-        *("checkpoints/views", "checkpoints/views/0-ab.safetensors"),
+        *("checkpoints/views", "checkpoints/views/0-ab.safetensors", "class_images/cat"),
     ],
 )
 def test_a_link_out_of_the_folder_is_refused_before_anything_is_written(

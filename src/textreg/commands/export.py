@@ -99,7 +99,7 @@ def _concepts(folder: Path) -> tuple[Path, Run, list[tuple[Concept, Path]]]:
     """
     from textreg.front import BEST
     from textreg.run_folder import RunFolder
-    from textreg.run_record import read_record, recorded_run, run_home
+    from textreg.run_record import is_one_of, read_record, recorded_run, run_home
     from textreg.settings import run_from
 
     home = run_home(folder)
@@ -109,8 +109,8 @@ def _concepts(folder: Path) -> tuple[Path, Run, list[tuple[Concept, Path]]]:
         )
     run = run_from(recorded_run(home, read_record(home)) | {"out": home}, home / "run.yaml")
     places = [(c, RunFolder(run).concept_folder(c.name)) for c in run.concepts]
-    meant = [(c, place) for c, place in places if folder in (home, place)]
-    meant = meant or [(c, folder) for c, place in places if folder == place / BEST]
+    meant = [(c, place) for c, place in places if is_one_of(folder, (home, place))]
+    meant = meant or [(c, folder) for c, place in places if is_one_of(folder, (place / BEST,))]
     if not meant:
         raise UserError(f"{folder}: is none of the concepts of {home}")
     return home, run, meant

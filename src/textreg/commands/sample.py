@@ -143,7 +143,9 @@ def _opened(out: Path) -> int:
 
 def file_words(prompt: str) -> str:
     """A prompt as a part of a file's name, legal everywhere."""
-    return re.sub(r"[^\w.-]+", "_", prompt).strip("._")[:80] or "prompt"
+    words = re.sub(r"[^\w.-]+", "_", prompt).strip("._")[:80]
+    # Names are limited in bytes, of which other letters than Latin have up to four.
+    return words.encode()[:200].decode(errors="ignore") or "prompt"
 
 
 def _next_number(out: Path) -> int:

@@ -12,7 +12,7 @@ from textreg.config.priors import (
     TextReg,
     WeightDecay,
 )
-from textreg.config.run import Dtype, Run, Speed, plain
+from textreg.config.run import NOT_IDENTITY, Dtype, Run, Speed, plain
 from textreg.config.stages import (
     Denoising,
     Inversion,
@@ -25,6 +25,7 @@ from textreg.config.stages import (
 )
 
 __all__ = [
+    "NOT_IDENTITY",
     "ClassImages",
     "Concept",
     "Context",

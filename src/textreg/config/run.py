@@ -82,7 +82,7 @@ class Run:
         Of a concept's folder the name alone: wherever it lies, it gives the same random streams.
         """
         data = without_later(Run, plain(self))
-        data = {key: value for key, value in data.items() if key not in _NOT_IDENTITY}
+        data = {key: value for key, value in data.items() if key not in NOT_IDENTITY}
         for concept, given in zip(data["concepts"], self.concepts, strict=True):
             concept["images"] = given.name
             if given.masks is not None:
@@ -96,7 +96,7 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_NOT_IDENTITY = (
+NOT_IDENTITY = (
     "out",
     "device",
     "batch_concepts",
@@ -106,6 +106,7 @@ _NOT_IDENTITY = (
     "sample_every",
     "sample_prompts",
 )
+"""Settings that change nothing of what is learned."""
 
 
 def plain(run: Run) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from textreg.pictures import Picture
 from textreg.priors import split
 from textreg.prompts import edit_templates
 from textreg.run_folder import RunFolder
-from textreg.run_record import read_record, recorded_run, run_home
+from textreg.run_record import is_one_of, read_record, recorded_run, run_home
 from textreg.settings import run_from
 
 
@@ -79,8 +79,8 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
     # The folder may have moved since; the record names the place where the run was made.
     run = run_from(recorded_run(home, record) | {"out": home}, home / "run.yaml")
     places = {concept: RunFolder(run).concept_folder(concept.name) for concept in run.concepts}
-    asked = [concept for concept, place in places.items() if folder in (home, place)]
-    best = [] if asked else [c for c, place in places.items() if folder == place / BEST]
+    asked = [concept for concept, place in places.items() if is_one_of(folder, (home, place))]
+    best = [] if asked else [c for c, place in places.items() if is_one_of(folder, (place / BEST,))]
     asked += best
     if not asked:
         names = ", ".join(concept.name for concept in run.concepts)
