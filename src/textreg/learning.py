@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
 from textreg.adapter import Adapter
 from textreg.adapter.export import export
@@ -17,7 +17,7 @@ from textreg.run_facts import facts_of
 from textreg.run_folder import RunFolder
 from textreg.run_lock import locked
 from textreg.sampling import PictureModel, sample
-from textreg.trainer import load_base, trainings
+from textreg.trainer import load_base, refuse_other_pictures, trainings
 from textreg.training import StepRecord
 from textreg.training_samples import StepPicture, TrainingSamples
 
@@ -40,7 +40,8 @@ def learn(
         backbone: the base, if it is loaded already.
         folders: what `check_pictures` found, if that was asked already.
         on_step: called with each record; returning True stops after that step.
-        on_trained: called when the last step is saved, before pictures are drawn.
+        on_trained: called when all steps so far are saved: between waves, and before pictures are
+            drawn. From here to the next record an interrupt loses nothing.
         on_sample: called with each picture that the run's sample_every asks for.
         take_over: go on where a process of another machine is on record.
         ranks: the processes that do this run, each calling this; a rank's `on_step` sees what it
@@ -54,28 +55,34 @@ def learn(
         QuarantineError: at the end, when concepts are in quarantine; the others are finished.
     """
     place = RunFolder(run)
-    if not place.finished:
+    if place.finished:
+        refuse_other_pictures(run)
+    else:
         together = ranks.dividing_samples(len(run.concepts))
         draws = run.sample_every and together.first
         samples = TrainingSamples(run, on_sample) if draws else None
         lost: QuarantineError | None = None
         try:
-            for training, records in trainings(
+            going = trainings(
                 run,
                 backbone,
                 folders=folders,
                 with_start=True,
+                between_waves=on_trained,
                 take_over=take_over,
                 ranks=ranks,
-            ):
-                backbone = training.backbone
-                stop = on_step is not None and any([on_step(record) for record in records])
-                # A rank alone after the same step would wait for the others for ever.
-                if any(together.gather(stop)):
-                    return None
-                if samples:
-                    samples.take(training, first=not records)
-                del training
+            )
+            # Closed here, as what cannot be saved when it stops is an error of ours to raise.
+            with closing(going):
+                for training, records in going:
+                    backbone = training.backbone
+                    stop = on_step is not None and any([on_step(record) for record in records])
+                    # A rank alone after the same step would wait for the others for ever.
+                    if any(together.gather(stop)):
+                        return None
+                    if samples:
+                        samples.take(training, first=not records)
+                    del training
         except QuarantineError as error:
             lost = error
         # Nothing was left to train if a kill took only the cards.

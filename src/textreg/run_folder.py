@@ -194,9 +194,19 @@ class RunFolder:
             # The same pictures may be named by another path; their hashes are compared below.
             and not re.fullmatch(r"concepts\.\d+\.(images|masks)", key)
         ]
+        lines += self._other_names(there)
         if pictures is not None and record.get("pictures") != pictures and not lines:
             lines.append("the pictures have changed since")
         return lines
+
+    def _other_names(self, there: dict[str, Any]) -> list[str]:
+        """Folders of other names, which decide random streams; "." says none."""
+        recorded = [there.get(f"concepts.{n}.images") for n in range(len(self.run.concepts))]
+        return [
+            f"concepts.{number}.images is {known!r} there, {str(concept.images)!r} here"
+            for number, (known, concept) in enumerate(zip(recorded, self.run.concepts, strict=True))
+            if known is not None and Path(known).name not in ("", "..", concept.name)
+        ]
 
     def note(self, lines: Sequence[str]) -> None:
         """Add lines to the metrics.

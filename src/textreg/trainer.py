@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -49,13 +49,27 @@ def check_pictures(run: Run) -> list[Folder]:
     prior_of(run)
     require_optimizer(run)
     require_speed(run)
-    folders = [inspect_folder(c.images, settings=run.images, masks=c.masks) for c in run.concepts]
+    folders = _inspected(run)
     for folder in folders:
         if folder.errors:
             first, *others = folder.errors
             more = f" (and {len(others)} more)" if others else ""
             raise UserError(folder.located(first) + more)
     return folders
+
+
+def refuse_other_pictures(run: Run) -> None:
+    """Of a finished run: refuse, where the pictures are still there, others than it has learned.
+
+    Raises:
+        UserError: they have changed since.
+    """
+    if all(concept.images.is_dir() for concept in run.concepts):
+        RunFolder(run).refuse_another(content_hashes(run, _inspected(run)))
+
+
+def _inspected(run: Run) -> list[Folder]:
+    return [inspect_folder(c.images, settings=run.images, masks=c.masks) for c in run.concepts]
 
 
 def load_base(run: Run, ranks: Ranks = ALONE) -> Backbone:
@@ -89,9 +103,10 @@ def trainings(
     *,
     folders: Sequence[Folder] | None = None,
     with_start: bool = False,
+    between_waves: Callable[[], object] | None = None,
     take_over: bool = False,
     ranks: Ranks = ALONE,
-) -> Iterator[tuple[Training, list[StepRecord]]]:
+) -> Generator[tuple[Training, list[StepRecord]]]:
     """As `steps`, one item a step, with the training itself to take adapters from.
 
     Args:
@@ -101,6 +116,7 @@ def trainings(
             since is refused.
         with_start: give the state that training goes on from as well, first and without records;
             whoever writes files at certain steps can so write one that a kill left out.
+        between_waves: called before each wave, when all that was trained is saved.
         take_over: go on where a process of another machine is on record.
         ranks: the processes that train this run, each calling this; a rank gets the items of its
             own waves or, with fewer concepts than ranks, of all.
@@ -135,6 +151,8 @@ def trainings(
         encoded = EncodedViews(place.views, _encoder(digest, backbone), writer=writer)
         lost = {k: v for w in waves if ranks.first for k, v in (w.lost or {}).items()}
         for number in left if together.size > 1 else left[ranks.rank :: ranks.size]:
+            if between_waves:
+                between_waves()
             wave = waves[number]
             own = slice(wave.first, wave.end)
             training = Training(run, quick, folders[own], run.concepts[own], together, encoded)

@@ -42,6 +42,9 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
 
         deterministic()
     if RunFolder(run).finished:
+        from textreg.trainer import refuse_other_pictures
+
+        refuse_other_pictures(run)
         print(f"{run.out}: this run is finished; nothing to do. To start over: --force-new")
         return 0
     again = resume_command(ranks)
