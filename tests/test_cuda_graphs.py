@@ -203,16 +203,38 @@ def test_activations_computed_twice_go_the_plain_way(
     """And no memory is kept for graphs that are not replayed any more."""
     quick = with_way(backbone, "graph")
     passes(quick, 1)
-    backbone.denoiser.unet.enable_gradient_checkpointing()
+    quick.denoiser.keep_activations(False)
     try:
         quick.denoiser.begin_step()
         replays = len(graphs.at_replay)
         passes(quick, 1)
+        assert backbone.denoiser.unet.is_gradient_checkpointing
     finally:
-        backbone.denoiser.unet.disable_gradient_checkpointing()
+        backbone.denoiser.keep_activations(True)
+    assert not backbone.denoiser.unet.is_gradient_checkpointing
     assert len(graphs.at_replay) == replays
     passes(quick, 1)
     assert len(graphs.captured) == 2
+
+
+def test_a_step_of_graphs_walks_through_no_modules(
+    backbone: Backbone,
+    graphs: GraphStandIn,
+    tiny_base: Path,
+    cat_pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """diffusers' own answer, whether activations are kept, takes milliseconds at true size."""
+    run = tiny_run(tiny_base, tmp_path, cat_pictures)
+    training = Training(run, with_way(backbone, "graph"), check_pictures(run))
+    training.take_step()
+    asked: list[None] = []
+    unet: Any = type(backbone.denoiser.unet)
+    monkeypatch.setattr(unet, "is_gradient_checkpointing", property(lambda _: asked.append(None)))
+    training.take_step()
+    assert graphs.captured
+    assert asked == []
 
 
 def test_after_memory_ended_a_step_its_graph_is_replayed(
@@ -234,11 +256,8 @@ def test_after_memory_ended_a_step_its_graph_is_replayed(
 
     training.take_step()
     monkeypatch.setattr(Tensor, "backward", full)
-    try:
-        training.memory._smaller = lambda _: None  # type: ignore[method-assign]
-        training.take_step()
-    finally:
-        backbone.denoiser.unet.disable_gradient_checkpointing()
+    training.memory._smaller = lambda _: None  # type: ignore[method-assign]
+    training.take_step()
     # The check and the first step, the one that memory ended, the same again.
     assert len(graphs.at_replay) == 4
     assert len(graphs.captured) == 1

@@ -68,7 +68,7 @@ class Graphs:
         If memory asked for activations to be computed twice, no graph is replayed any more.
         """
         self._not_pending()
-        if self._shape is not None and self._plain.unet.is_gradient_checkpointing:
+        if self._shape is not None and not self._plain.activations_kept:
             self.drop()
 
     def drop(self) -> None:

@@ -188,11 +188,20 @@ class _Quick(Denoiser):
     ) -> Tensor:
         """As the plain denoiser, to rounding."""
         # Activations computed twice draw on the generator's state, which a graph may not read.
-        if not torch.is_grad_enabled() or self.unet.is_gradient_checkpointing:
+        if not torch.is_grad_enabled() or not self.activations_kept:
             return self._plain[0](x_t, t, keys_values, pooled, edit)
         if edit is not None:
             raise ValueError("only the eager denoiser takes an edit of its own attention")
         return self._with_gradients(x_t, t, keys_values, pooled)
+
+    @property
+    def activations_kept(self) -> bool:
+        """As the plain denoiser, whose weights these are."""
+        return self._plain[0].activations_kept
+
+    def keep_activations(self, keep: bool) -> None:
+        """As the plain denoiser."""
+        self._plain[0].keep_activations(keep)
 
     def begin_step(self) -> None:
         """Let go of what a step kept that memory ended."""

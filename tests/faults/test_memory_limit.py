@@ -51,7 +51,7 @@ def straight(
 @pytest.fixture(autouse=True)
 def plain_again(backbone64: Backbone) -> Generator[None]:
     yield
-    backbone64.denoiser.unet.disable_gradient_checkpointing()
+    backbone64.denoiser.keep_activations(True)
 
 
 def full_at(patch: pytest.MonkeyPatch, when: Callable[[int, Any], bool]) -> list[int]:
@@ -123,7 +123,7 @@ def test_where_nothing_fits_one_line_says_how_much(
         full_at(patch, lambda number, _: number > 2)
         with pytest.raises(UserError, match=r"2 concepts of one sample each: .*Tried .* 2.00 GiB"):
             train(run, backbone64)
-    backbone64.denoiser.unet.disable_gradient_checkpointing()
+    backbone64.denoiser.keep_activations(True)
     assert len(list(trainings(run, backbone64))) == 4
     assert results(run.out) == results(straight.run.out)
 
