@@ -125,15 +125,12 @@ def main() -> None:
 
 
 def how_it_ran(run: Run, backbone: Backbone) -> dict[str, Any]:
-    """What a run that is over did to be fast, or to fit; the next one begins without it."""
-    unet = backbone.denoiser.unet
-    found = {
-        "speed": RunFolder(run).chosen("speed"),
-        "activations_computed_twice": unet.is_gradient_checkpointing,
-    }
-    unet.disable_gradient_checkpointing()
+    """What a run that is over did to be fast, or to fit."""
     free_graphs()
-    return found
+    return {
+        "speed": RunFolder(run).chosen("speed"),
+        "activations_computed_twice": not backbone.denoiser.activations_kept,
+    }
 
 
 def figures(seconds: dict[str, float], peaks: dict[str, float], side: int) -> dict[str, Any]:

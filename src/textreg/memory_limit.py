@@ -21,11 +21,13 @@ T = TypeVar("T")
 
 
 class MemoryLimit:
-    """How a step is cut to what fits; what was found holds for the steps after it."""
+    """How a step is cut to what fits; what was found holds for the steps after it, of one batch."""
 
     def __init__(self, samples: int, concepts: int, denoiser: Denoiser, *, whole: bool = False):
         """Set up; `whole`: the first sample decides the others' shape, so none is left out."""
         self._samples, self._concepts, self._denoiser = samples, concepts, denoiser
+        # The denoiser outlives a run, and what an earlier one did not fit says nothing of this one.
+        denoiser.keep_activations(True)
         self._most = 1 if whole else samples
         self.parts = 1
         """Pieces that a micro-batch is computed in."""

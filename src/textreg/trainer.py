@@ -115,6 +115,8 @@ def trainings(
         check_training(run, folders)
     with place.held(hashes, take_over=take_over) if ranks.first else nullcontext():
         backbone = backbone or load_base(run, ranks)
+        # As an earlier run may have left it: memory and time are measured before the first step.
+        backbone.denoiser.keep_activations(True)
         if ranks.first:
             check_prompts(run, backbone)
             size = wave_size(run, place, backbone, ranks)
