@@ -25,6 +25,11 @@ class GraphsFailed(UserError):
         self.why = why
 
 
+def has_graphs(device: torch.device) -> bool:
+    """Whether there can be graphs of a device."""
+    return device.type == "cuda"
+
+
 class Graphs:
     """CUDA graphs of the forward and the backward pass, a pair for the newest shape.
 
