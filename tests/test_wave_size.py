@@ -1,15 +1,18 @@
 """How many concepts share a batch where the memory decides."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from textreg.backbone import Backbone
 from textreg.config import Concept, Run, Tuning
 from textreg.run_folder import RunFolder
-from textreg.wave_size import wave_size
+from textreg.wave_size import free_bytes, wave_size
 from textreg.waves import waves_of
 from tiny_run import tiny_run
 
@@ -65,3 +68,28 @@ def test_the_largest_batch_is_of_samples(
     monkeypatch.setattr("textreg.wave_size._bytes_kept", lambda *_: 1)
     run = make_run(64, prior=prior)
     assert wave_size(run, RunFolder(run), backbone) == most
+
+
+class _Graph:
+    """In a reference cycle, as torch's own are."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_torch_keeps_for_later_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier run of the process makes the next one's batches no smaller."""
+    alive: weakref.WeakSet[_Graph] = weakref.WeakSet()
+    free = [100]
+
+    def empty() -> None:
+        free[0] = 500 if len(alive) == 0 else 300
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free[0], 1000))
+    gc.disable()
+    try:
+        alive.add(_Graph())
+        assert free_bytes(torch.device("cuda")) == 500
+    finally:
+        gc.enable()

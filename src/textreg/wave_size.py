@@ -13,6 +13,7 @@ from textreg.backbone import Backbone
 from textreg.batch import predict
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
+from textreg.cuda_graphs import free_graphs
 from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.out_of_memory import memory_of
@@ -136,6 +137,8 @@ def _bytes_kept(run: Run, backbone: Backbone) -> int:
 def free_bytes(device: torch.device) -> int:
     """Memory that nobody uses, on the device or, for the CPU, in the machine (or its container)."""
     if device.type == "cuda":
+        # What torch keeps of earlier passes, and of graphs that nobody uses, is free as well.
+        free_graphs()
         return torch.cuda.mem_get_info(device)[0]
     lines = Path("/proc/meminfo").read_text().splitlines()
     (free,) = [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
