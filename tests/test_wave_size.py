@@ -93,3 +93,43 @@ def test_what_torch_keeps_for_later_is_free(monkeypatch: pytest.MonkeyPatch) -> 
         assert free_bytes(torch.device("cuda")) == 500
     finally:
         gc.enable()
+
+
+MIB = 2**20
+CONTAINER = {
+    "max": f"{8 * MIB}\n",
+    "current": f"{7 * MIB}\n",
+    "stat": f"anon {2 * MIB}\nfile {5 * MIB}\nshmem {MIB}\ninactive_file {3 * MIB}\n"
+    f"active_file {MIB}\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "free"),
+    [
+        ({}, 5 * MIB),
+        ({"stat": None}, MIB),
+        ({"stat": "anon 0\n"}, MIB),
+        ({"current": f"{20 * MIB}"}, 0),
+    ],
+)
+def test_in_a_container_what_is_kept_of_files_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None], free: int
+) -> None:
+    """But not what lies in shared memory, which counts as of files as well."""
+    monkeypatch.setattr("textreg.wave_size._CGROUP", tmp_path)
+    for name, text in (CONTAINER | changes).items():
+        if text is not None:
+            (tmp_path / f"memory.{name}").write_text(text)
+    assert free_bytes(torch.device("cpu")) == free
+
+
+def test_without_a_limit_the_machines_memory_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textreg.wave_size._CGROUP", tmp_path)
+    alone = free_bytes(torch.device("cpu"))
+    assert alone > 64 * MIB
+    for name, text in (CONTAINER | {"max": "max\n"}).items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert free_bytes(torch.device("cpu")) > 64 * MIB

@@ -24,6 +24,7 @@ from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
 from textreg.stages import InversionStage
 
+_CGROUP = Path("/sys/fs/cgroup")
 _MOST_SAMPLES = 64
 """A choice: where a larger batch stops to pay has not been measured."""
 _SHARE = 0.6
@@ -142,7 +143,19 @@ def free_bytes(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     lines = Path("/proc/meminfo").read_text().splitlines()
     (free,) = [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
-    limit, used = (Path("/sys/fs/cgroup", f"memory.{x}") for x in ("max", "current"))
-    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
-        free = min(free, max(0, int(limit.read_text()) - int(used.read_text())))
-    return free
+    here = _free_in_container()
+    return free if here is None else min(free, here)
+
+
+def _free_in_container() -> int | None:
+    """What is left of a container's limit (cgroup v2); none: it has none."""
+    limit, used, parts = (_CGROUP / f"memory.{x}" for x in ("max", "current", "stat"))
+    if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
+        return None
+    free = int(limit.read_text()) - int(used.read_text())
+    if parts.is_file():
+        # Pages of files that the kernel takes back when memory is asked for; a base that was just
+        # read is there. What lies in shared memory is not among them.
+        sizes = dict(line.split() for line in parts.read_text().splitlines())
+        free += sum(int(sizes.get(name, 0)) for name in ("inactive_file", "active_file"))
+    return max(0, free)
