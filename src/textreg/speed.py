@@ -225,6 +225,11 @@ class _Quick(Denoiser):
         if isinstance(self._with_gradients, Graphs):
             self._with_gradients.begin_step()
 
+    def end_training(self) -> None:
+        """Give the memory of graphs back, to those who draw or train after it."""
+        if isinstance(self._with_gradients, Graphs):
+            self._with_gradients.drop()
+
 
 def _compiled(plain: Denoiser) -> Forward:
     """torch.compile of the whole forward pass, anew for each shape."""

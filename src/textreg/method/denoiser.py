@@ -201,6 +201,9 @@ class Denoiser(nn.Module):
     def begin_step(self) -> None:
         """Told before each training step; there is nothing that one pass keeps for another."""
 
+    def end_training(self) -> None:
+        """Told after the last training step."""
+
     def _added(self, x_t: Tensor, pooled: Tensor) -> dict[str, Tensor]:
         """Pooled vector and sizes: a whole picture of the size that is being denoised.
 
