@@ -33,7 +33,6 @@ from training_run import settings_of, time_steps, training_run
 
 from textreg.backbone import Backbone
 from textreg.config import Run
-from textreg.cuda_graphs import free_graphs
 from textreg.run_folder import RunFolder
 
 GFLOP = {"inversion": 803.3 + 865.9 + 13.3 + 13.5, "tuning": 803.3 + 863.1}
@@ -75,11 +74,19 @@ def main() -> None:
     peaks = peaks_of(backbone.device, arguments.dtype)
     settings = {"base": str(arguments.base), "device": arguments.device, "dtype": arguments.dtype}
     settings |= {"images.resolution": arguments.side} | settings_of(arguments.set)
-    rows: list[dict[str, Any]] = []
+    report: dict[str, Any] = {
+        "rows": [],
+        "peaks": peaks,
+        "settings": {k: str(v) for k, v in vars(arguments).items() if k not in ("json", "base")},
+        "timed": timed,
+        **provenance(),
+    }
     with tempfile.TemporaryDirectory() as place:
         # One picture on a CPU, where encoding it costs as much as a step: the warm-up encodes it.
         folders = write_pictures(Path(place), max(counts), 5 if gpu else 1)
         for count in counts:
+            # All in one batch, or the row would be of fewer than it says.
+            settings["batch_concepts"] = count
             seconds: dict[str, float] = {}
             ran: dict[str, dict[str, Any]] = {}
             if gpu:
@@ -102,31 +109,22 @@ def main() -> None:
                 folders[:count], Path(place) / f"terms {count}", "tuning", 2, **settings
             )
             cost = textreg_cost(run, backbone, time.perf_counter, warm_up=0)
-            free_graphs()
-            rows.append(
+            report["rows"].append(
                 {
                     "concepts": count,
                     **figures(seconds, peaks, arguments.side),
                     "ran": ran,
                     "textreg_share": (cost["terms_seconds"] + cost["constraint_seconds"])
                     / (seconds["tuning"] * count),
-                    "peak_gibibytes": torch.cuda.max_memory_allocated(backbone.device) / 2**30
-                    if gpu
-                    else peak_gibibytes(),
+                    "peak_gibibytes": peak_gibibytes(backbone.device if gpu else None),
                 }
             )
-    report: dict[str, Any] = {
-        "rows": rows,
-        "peaks": peaks,
-        "settings": {k: str(v) for k, v in vars(arguments).items() if k not in ("json", "base")},
-        "timed": timed,
-    }
-    write_report(report | provenance(), arguments.json)
+            # Each time: a number of concepts that does not fit ends the whole.
+            write_report(report, arguments.json)
 
 
 def how_it_ran(run: Run, backbone: Backbone) -> dict[str, Any]:
     """What a run that is over did to be fast, or to fit."""
-    free_graphs()
     return {
         "speed": RunFolder(run).chosen("speed"),
         "activations_computed_twice": not backbone.denoiser.activations_kept,

@@ -1,0 +1,71 @@
+"""What the speed benchmarks report: of as many concepts as they say; kept if a later row fails."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sd15
+import torch
+from step import textreg_cost
+
+from textreg.backbone import Backbone
+from textreg.config import Inversion, Run
+from textreg.errors import UserError
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch, tiny_base: Path, tmp_path: Path) -> Callable[..., Any]:
+    """The report of one concept, then two, which do not fit; nothing is trained.
+
+    With each run's concepts and those that it was told to put in a batch, as `runs`.
+    """
+    runs: list[tuple[int, Any]] = []
+
+    def timed(run: Run, *_: Any) -> Any:
+        runs.append((len(run.concepts), run.batch_concepts))
+        if len(run.concepts) == 2:
+            raise UserError("out of memory")
+        return SimpleNamespace(per_concept=0.5)
+
+    cost = {"terms_seconds": 0.001, "constraint_seconds": 0.001}
+    monkeypatch.setattr("textreg.backbone.load", lambda *_, **__: SimpleNamespace(device=CPU))
+    monkeypatch.setattr(sd15, "peaks_of", lambda *_: {"a peak": 1e12})
+    monkeypatch.setattr(sd15, "time_steps", timed)
+    monkeypatch.setattr(sd15, "how_it_ran", lambda *_: {})
+    monkeypatch.setattr(sd15, "textreg_cost", lambda *_, **__: cost)
+
+    def made(*words: str) -> Any:
+        file = tmp_path / "report.json"
+        given = ["--base", str(tiny_base), "--device", "cpu", "--json", str(file), *words]
+        monkeypatch.setattr(sys, "argv", ["sd15.py", "--concepts", "1,2", *given])
+        with pytest.raises(UserError, match="out of memory"):
+            sd15.main()
+        return json.loads(file.read_text()) | {"runs": runs}
+
+    return made
+
+
+CPU = torch.device("cpu")
+
+
+def test_a_row_is_of_one_batch_and_outlives_the_next(report: Callable[..., Any]) -> None:
+    found = report()
+    assert found["runs"] == [(1, 1), (1, 1), (2, 2)]
+    (row,) = found["rows"]
+    assert row["concepts"] == 1
+    assert row["minutes_of_39_concepts"] == 39 * 2000 * 0.5 / 60
+
+
+@pytest.mark.thorough
+def test_textregs_cost_is_of_the_last_batch(
+    backbone: Backbone, make_run: Callable[..., Run]
+) -> None:
+    """Two concepts in two batches."""
+    run = make_run("run", batch_concepts=1, inversion=Inversion(steps=0))
+    cost = textreg_cost(run, backbone, time.perf_counter, warm_up=0)
+    assert cost["terms_seconds"] > 0
