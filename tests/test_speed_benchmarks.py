@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import sd15
 import torch
+from provenance import peak_gibibytes
 from step import textreg_cost
+from training_run import first_batch
 
 from textreg.backbone import Backbone
 from textreg.config import Inversion, Run
 from textreg.errors import UserError
+from tiny_run import train_some
 
 
 @pytest.fixture
@@ -69,3 +72,18 @@ def test_textregs_cost_is_of_the_last_batch(
     run = make_run("run", batch_concepts=1, inversion=Inversion(steps=0))
     cost = textreg_cost(run, backbone, time.perf_counter, warm_up=0)
     assert cost["terms_seconds"] > 0
+
+
+@pytest.mark.parametrize(("most", "first"), [(1, 1), (2, 2), (5, 2)])
+def test_the_first_batch_is_what_the_run_began_with(
+    backbone: Backbone, make_run: Callable[..., Run], most: int, first: int
+) -> None:
+    run = make_run("run", batch_concepts=most)
+    train_some(run, backbone, 1)
+    assert first_batch(run) == first
+
+
+def test_the_peak_of_a_gpu_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2**30 * device.index)
+    assert peak_gibibytes(torch.device("cuda", 3)) == 3
+    assert peak_gibibytes() > 0.05
