@@ -56,6 +56,25 @@ def report(monkeypatch: pytest.MonkeyPatch, tiny_base: Path, tmp_path: Path) -> 
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize(
+    ("words", "gflop"),
+    [
+        (["--size", "sd15"], {"inversion": 1696.0, "tuning": 1666.4}),
+        (["--size", "sdxl"], {"inversion": 14247.8, "tuning": 13972.6}),
+        (["--size", "sdxl", "--side", "512"], None),
+    ],
+)
+def test_utilisation_is_of_the_size_and_at_its_own_side(
+    report: Callable[..., Any], words: list[str], gflop: dict[str, float] | None
+) -> None:
+    """Of a peak of 1 TFLOP a second at half a second a sample-step."""
+    (row,) = report(*words)["rows"]
+    assert row["size"] == words[1]
+    used = row.get("utilisation")
+    found = used and {stage: 500 * own["a peak"] for stage, own in used.items()}
+    assert found == (gflop and pytest.approx(gflop, rel=1e-3))
+
+
 def test_a_row_is_of_one_batch_and_outlives_the_next(report: Callable[..., Any]) -> None:
     found = report()
     assert found["runs"] == [(1, 1), (1, 1), (2, 2)]
