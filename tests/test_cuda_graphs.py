@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import torch
 from torch import Tensor
 
 from graph_stand_in import Function, GraphStandIn, assert_as_eager, heard, passes
+from textreg import learning, speed
 from textreg.backbone import Backbone
 from textreg.cuda_graphs import GraphsFailed
+from textreg.errors import QuarantineError
+from textreg.learning import learn
 from textreg.speed import with_way
 from textreg.trainer import check_pictures
 from textreg.training import Training
@@ -203,16 +207,76 @@ def test_activations_computed_twice_go_the_plain_way(
     """And no memory is kept for graphs that are not replayed any more."""
     quick = with_way(backbone, "graph")
     passes(quick, 1)
-    backbone.denoiser.unet.enable_gradient_checkpointing()
+    quick.denoiser.keep_activations(False)
     try:
         quick.denoiser.begin_step()
         replays = len(graphs.at_replay)
         passes(quick, 1)
+        assert backbone.denoiser.unet.is_gradient_checkpointing
     finally:
-        backbone.denoiser.unet.disable_gradient_checkpointing()
+        backbone.denoiser.keep_activations(True)
+    assert not backbone.denoiser.unet.is_gradient_checkpointing
     assert len(graphs.at_replay) == replays
     passes(quick, 1)
     assert len(graphs.captured) == 2
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_cards_are_drawn_without_the_graphs_of_training(
+    backbone: Backbone,
+    graphs: GraphStandIn,
+    tiny_base: Path,
+    cat_pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: bool,
+) -> None:
+    """Nor does an error keep them that names who is in quarantine."""
+    alive: weakref.WeakSet[_Pool] = weakref.WeakSet()
+
+    def graphed(function: Function, _: tuple[Tensor, ...]) -> Function:
+        alive.add(pool := _Pool())
+
+        def replay(*given: Tensor, held: _Pool = pool) -> Tensor:
+            return function(*given)
+
+        return replay
+
+    graphs.graphed = graphed
+    monkeypatch.setattr(speed, "has_graphs", lambda _: True)
+    seen: list[int] = []
+    monkeypatch.setattr(learning, "write_cards", lambda *_, **__: seen.append(len(alive)))
+    if lost:
+        line = {"cat": "what happened"}
+        monkeypatch.setattr("textreg.trainer._finish", lambda *_: line)
+    run = tiny_run(tiny_base, tmp_path, cat_pictures, speed="graph")
+    gc.disable()
+    try:
+        with pytest.raises(QuarantineError) if lost else nullcontext():
+            learn(run, backbone=backbone, on_step=lambda _: seen.append(len(alive)))
+    finally:
+        gc.enable()
+    assert seen == [1] * 6 + [0]
+
+
+def test_a_step_of_graphs_walks_through_no_modules(
+    backbone: Backbone,
+    graphs: GraphStandIn,
+    tiny_base: Path,
+    cat_pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """diffusers' own answer, whether activations are kept, takes milliseconds at true size."""
+    run = tiny_run(tiny_base, tmp_path, cat_pictures)
+    training = Training(run, with_way(backbone, "graph"), check_pictures(run))
+    training.take_step()
+    asked: list[None] = []
+    unet: Any = type(backbone.denoiser.unet)
+    monkeypatch.setattr(unet, "is_gradient_checkpointing", property(lambda _: asked.append(None)))
+    training.take_step()
+    assert graphs.captured
+    assert asked == []
 
 
 def test_after_memory_ended_a_step_its_graph_is_replayed(
@@ -234,11 +298,8 @@ def test_after_memory_ended_a_step_its_graph_is_replayed(
 
     training.take_step()
     monkeypatch.setattr(Tensor, "backward", full)
-    try:
-        training.memory._smaller = lambda _: None  # type: ignore[method-assign]
-        training.take_step()
-    finally:
-        backbone.denoiser.unet.disable_gradient_checkpointing()
+    training.memory._smaller = lambda _: None  # type: ignore[method-assign]
+    training.take_step()
     # The check and the first step, the one that memory ended, the same again.
     assert len(graphs.at_replay) == 4
     assert len(graphs.captured) == 1

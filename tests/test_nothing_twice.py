@@ -105,19 +105,27 @@ class _Host:
 
 
 @pytest.fixture
+def changes() -> dict[str, Any]:
+    """How the run of `training` differs."""
+    return {}
+
+
+@pytest.fixture
 def training(
-    backbone: Backbone, tiny_base: Path, cat_pictures: Path, dog_pictures: Path, tmp_path: Path
+    backbone: Backbone,
+    tiny_base: Path,
+    cat_pictures: Path,
+    dog_pictures: Path,
+    tmp_path: Path,
+    changes: dict[str, Any],
 ) -> Training:
     """Two concepts, one view a picture, before the first step."""
-    run = tiny_run(
-        tiny_base,
-        tmp_path,
-        cat_pictures,
-        dog_pictures,
-        images=Images(resolution=16, views=1),
-        inversion=Inversion(steps=STEPS),
-        tuning=Tuning(steps=STEPS, rank=2),
-    )
+    settings: dict[str, Any] = {
+        "images": Images(resolution=16, views=1),
+        "inversion": Inversion(steps=STEPS),
+        "tuning": Tuning(steps=STEPS, rank=2),
+    }
+    run = tiny_run(tiny_base, tmp_path, cat_pictures, dog_pictures, **(settings | changes))
     return Training(run, backbone, check_pictures(run))
 
 
@@ -281,7 +289,18 @@ def host(monkeypatch: pytest.MonkeyPatch) -> _Host:
     return host
 
 
-@pytest.mark.parametrize("taken", [1, STEPS], ids=["stage one", "stage two"])
+EVERYWHERE = Tuning(steps=STEPS, rank=2, placement="full", text_encoder_rank=2)
+
+
+@pytest.mark.parametrize(
+    ("taken", "changes"),
+    [
+        pytest.param(1, {}, id="stage one"),
+        pytest.param(STEPS, {}, id="stage two"),
+        pytest.param(STEPS, {"prior": "none", "tuning": EVERYWHERE}, id="edits everywhere"),
+        pytest.param(STEPS, {"prior": "gated"}, id="gated"),
+    ],
+)
 def test_no_step_waits_for_the_device(
     training: Training, host: _Host, monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:

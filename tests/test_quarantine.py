@@ -44,7 +44,7 @@ def latent(training: Training) -> None:
     own = training.latents[BAD]
     for picture in range(4):
         for view in range(2):
-            own._moments[picture, view] = torch.full((8, 8, 8), torch.nan)
+            own._spreads[picture, view] = torch.full((8, 8, 8), torch.nan)
 
 
 def weight(training: Training) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graph_stand_in import GraphStandIn, assert_as_eager, heard
-from textreg import cli
+from textreg import cli, speed
 from textreg.backbone import Backbone
 from textreg.config import Run
 from textreg.errors import UserError
@@ -70,7 +70,7 @@ def test_a_run_keeps_what_it_began_with(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The choice is on record, is no part of the run's identity, and another one is told."""
-    monkeypatch.setattr("textreg.trainer.require_speed", lambda _: None)
+    monkeypatch.setattr(speed, "has_graphs", lambda _: True)
     began, again, other = (make_run("run", speed=s) for s in ("graph", "auto", "eager"))
     train_some(began, backbone, 1)
     assert json.loads((began.out / "environment.json").read_text())["speed"] == "graph"
@@ -84,6 +84,37 @@ def test_a_run_keeps_what_it_began_with(
     train(again, backbone)
     assert graphs.captured
     assert began.digest == other.digest
+
+
+@pytest.mark.thorough
+def test_a_run_of_graphs_goes_on_where_there_are_none(
+    backbone: Backbone,
+    make_run: Callable[..., Run],
+    graphs: GraphStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(speed, "has_graphs", lambda _: True)
+        train_some(make_run("run", speed="graph"), backbone, 1)
+    graphs.captured.clear()
+    run = make_run("run")
+    train(run, backbone)
+    assert graphs.captured == []
+    told = "textreg: --speed eager: the run began with graph; it goes on, but not to the very same"
+    assert told in capsys.readouterr().err
+    assert len(results(run.out)["metrics"]) == 12
+
+
+def test_a_damaged_record_of_the_way_is_refused(
+    backbone: Backbone, make_run: Callable[..., Run]
+) -> None:
+    run = make_run("run")
+    train_some(run, backbone, 1)
+    for damaged in ("graphs", "auto", True, ["eager"]):
+        (run.out / "environment.json").write_text(json.dumps({"speed": damaged}))
+        with pytest.raises(UserError, match="its speed is none of eager, compile, graph; choose"):
+            chosen_way(run, RunFolder(run), backbone, 2)
 
 
 @pytest.mark.parametrize(

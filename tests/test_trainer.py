@@ -356,17 +356,23 @@ def test_a_kept_view_does_not_depend_on_when_it_was_first_drawn(latents: Any) ->
     assert all(torch.equal(a, b) for a, b in zip(there, reversed(back), strict=True))
 
 
-def test_the_latent_is_drawn_from_the_posterior(latents: Any, backbone: Backbone) -> None:
+def test_the_latent_is_drawn_from_the_posterior(
+    latents: Any, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """x_0 = scaling (mean + deviation noise), with noise of the step's own."""
     one = latents(views=1, jitter=False, flip=False)
     draw = Draws("step", 3)
     x_0 = one.samples([draw])[0][0]
-    moments = one._moments[draw.index("picture", 4), 0]
+    picture = draw.index("picture", 4)
+    moments = one._kept(picture, *one._of_view(picture, 0))
     mean, log_variance = moments[:4], moments[4:]
     noise = draw.normal("posterior", (4, 8, 8))
     wanted = 0.5 * (mean + (0.5 * log_variance).exp() * noise)
     torch.testing.assert_close(x_0, wanted)
     assert backbone.vae.config.scaling_factor == 0.5
+    # The deviation is kept with the view.
+    monkeypatch.setattr(torch.Tensor, "exp", None)
+    assert torch.equal(one.samples([draw])[0][0], x_0)
 
 
 def test_a_resolution_the_base_cannot_take_is_refused(backbone: Backbone) -> None:

@@ -42,11 +42,15 @@ def processor() -> str:
     )
 
 
-def peak_gibibytes() -> float:
-    """Peak resident memory of this process.
+def peak_gibibytes(gpu: Any = None) -> float:
+    """Peak resident memory of this process, or what it had at most of a GPU, a torch.device.
 
     Not getrusage's: a child started by vfork inherits its parent's peak there.
     """
+    if gpu is not None:
+        import torch
+
+        return torch.cuda.max_memory_allocated(gpu) / 2**30
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 2**20

@@ -3,8 +3,9 @@
     python benchmarks/speed/scaling.py --json benchmarks/results/scaling-cpu.json
 
 Each number of concepts is a process of its own, so that its peak memory is its own; the numbers go
-up and, with --rounds 2, down again. Seconds a concept are those of a whole run of the preset:
-median seconds of a concept-step of each stage, times its steps.
+up and, with --rounds 2, down again. On a GPU it is the GPU's. Where memory does not hold all of
+them at once, a row says how many the first batch had. Seconds a concept are those of a whole run of
+the preset: median seconds of a concept-step of each stage, times its steps.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, concepts: int) -> dict[str, float]:
     """Seconds a concept-step of both stages, set-up, and memory; in this process."""
-    from training_run import concept_folders, settings_of, time_steps, training_run
+    from training_run import concept_folders, first_batch, settings_of, time_steps, training_run
 
     from textreg.backbone import load
 
@@ -79,11 +80,13 @@ def measure(arguments: argparse.Namespace, concepts: int) -> dict[str, float]:
             count = max(8, min(200, round(arguments.seconds / step)))
             run = training_run(folders, Path(place) / stage, stage, **settings)
             times = time_steps(run, backbone, 12, 12 + count)
+            row[f"{stage}_concepts_in_a_batch"] = first_batch(run)
             row[f"{stage}_seconds"] = times.per_concept
             row[f"{stage}_mean_seconds"] = times.mean_per_concept
             row[f"{stage}_steps_timed"] = len(times.seconds)
             row["whole_run_seconds"] += times.per_concept * preset_steps(arguments.base, stage)
-    row["peak_gibibytes"] = peak_gibibytes()
+    gpu = backbone.device if backbone.device.type == "cuda" else None
+    row["peak_gibibytes"] = peak_gibibytes(gpu)
     return row
 
 

@@ -1,13 +1,15 @@
-"""True-size Stable Diffusion 1.5 with random weights: milliseconds a sample-step, utilisation.
+"""True-size Stable Diffusion 1.5 or XL, random weights: milliseconds a sample-step, utilisation.
 
     python benchmarks/speed/sd15.py --json benchmarks/results/sd15-cpu.json
     python benchmarks/speed/sd15.py --device cuda --concepts 1,4,16,32 \
         --json benchmarks/results/sd15-cuda.json
+    python benchmarks/speed/sd15.py --device cuda --size sdxl \
+        --json benchmarks/results/sdxl-cuda.json
 
-512 pixels, batch 1 a concept, rank 10, TextReg, weights in bf16, or in fp32 on a CPU without bf16
-products (avx512_bf16 or amx_bf16; without, one was 60 times slower than fp32's). Synthetic
-pictures; losses and pictures mean nothing, times do. The weights, 2 GB, are kept in models/ for the
-next time.
+512 pixels (XL: 1024), batch 1 a concept, rank 10, TextReg, weights in bf16, or in fp32 on a CPU
+without bf16 products (avx512_bf16 or amx_bf16; without, one was 60 times slower than fp32's).
+Synthetic pictures; losses and pictures mean nothing, times do. The weights, 2 GB (XL: 7), are kept
+in models/ for the next time. A row is written when it is there, before the next number of concepts.
 
 Utilisation is model FLOP a second by the counts of `GFLOP` (what the algorithm needs, however it
 is done) over a peak, which the report names: the datasheet's, for a card of `PEAKS`, and the rate
@@ -33,12 +35,16 @@ from training_run import settings_of, time_steps, training_run
 
 from textreg.backbone import Backbone
 from textreg.config import Run
-from textreg.cuda_graphs import free_graphs
 from textreg.run_folder import RunFolder
 
-GFLOP = {"inversion": 803.3 + 865.9 + 13.3 + 13.5, "tuning": 803.3 + 863.1}
-"""A sample-step at 512 pixels, multiply-add = 2: denoiser forward and backward, and in stage 1 the
-text encoder's; latents, and in stage 2 the text, are cached. Counted on the real model."""
+SIDES = {"sd15": 512, "sdxl": 1024}
+GFLOP = {
+    "sd15": {"inversion": 803.3 + 865.9 + 13.3 + 13.5, "tuning": 803.3 + 863.1},
+    "sdxl": {"inversion": 6761.2 + 7263.0 + 111.2 + 112.4, "tuning": 6761.2 + 7211.4},
+}
+"""A sample-step at a size's own side, multiply-add = 2: denoiser forward and backward, and in stage
+1 the text encoders'; latents, and in stage 2 the text, are cached. Counted by a FLOP counter on the
+real models' own backward passes, norms and activations left out."""
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12}
 """Dense bf16 FLOP a second of the datasheets."""
 STEPS = {"inversion": 500, "tuning": 1500}
@@ -49,13 +55,14 @@ def main() -> None:
     """Measure; print and write JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--base", type=Path, default=ROOT / "models" / "random-sd15")
+    parser.add_argument("--size", choices=sorted(SIDES), default="sd15")
+    parser.add_argument("--base", type=Path, help="models/random-SIZE")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", help="bf16; fp32 on a CPU without bf16 products")
     parser.add_argument("--concepts", help="how many in a run, by comma; 1 on a CPU")
     parser.add_argument("--steps", type=int, help="timed; 2 on a CPU, 100 on a GPU")
     parser.add_argument("--warm-up", type=int, help="1 on a CPU, 30 on a GPU")
-    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--side", type=int, help="of the pictures; 512, of sdxl 1024")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the run")
     arguments = parser.parse_args()
     import torch
@@ -65,21 +72,33 @@ def main() -> None:
     gpu = arguments.device.startswith("cuda") or (
         arguments.device == "auto" and torch.cuda.is_available()
     )
-    counts = [int(n) for n in (arguments.concepts or ("1,4,16,32" if gpu else "1")).split(",")]
+    size, many = arguments.size, {"sd15": "1,4,16,32", "sdxl": "1,4"}
+    counts = [int(n) for n in (arguments.concepts or (many[size] if gpu else "1")).split(",")]
+    arguments.base = arguments.base or ROOT / "models" / f"random-{size}"
+    arguments.side = arguments.side or SIDES[size]
     timed = arguments.steps or (100 if gpu else 2)
     warm_up = arguments.warm_up or (30 if gpu else 1)
     if arguments.dtype is None:
         arguments.dtype = "bf16" if gpu or "bf16" in processor() else "fp32"
-    write_base_once(arguments.base)
+    write_base_once(arguments.base, size)
     backbone = load(str(arguments.base), device=arguments.device, dtype=arguments.dtype)
     peaks = peaks_of(backbone.device, arguments.dtype)
     settings = {"base": str(arguments.base), "device": arguments.device, "dtype": arguments.dtype}
     settings |= {"images.resolution": arguments.side} | settings_of(arguments.set)
-    rows: list[dict[str, Any]] = []
+    report: dict[str, Any] = {
+        "rows": [],
+        "peaks": peaks,
+        "settings": {k: str(v) for k, v in vars(arguments).items() if k not in ("json", "base")},
+        "timed": timed,
+        **provenance(),
+    }
     with tempfile.TemporaryDirectory() as place:
         # One picture on a CPU, where encoding it costs as much as a step: the warm-up encodes it.
-        folders = write_pictures(Path(place), max(counts), 5 if gpu else 1)
+        side = max(640, arguments.side * 5 // 4)
+        folders = write_pictures(Path(place), max(counts), 5 if gpu else 1, side)
         for count in counts:
+            # All in one batch, or the row would be of fewer than it says.
+            settings["batch_concepts"] = count
             seconds: dict[str, float] = {}
             ran: dict[str, dict[str, Any]] = {}
             if gpu:
@@ -102,47 +121,39 @@ def main() -> None:
                 folders[:count], Path(place) / f"terms {count}", "tuning", 2, **settings
             )
             cost = textreg_cost(run, backbone, time.perf_counter, warm_up=0)
-            free_graphs()
-            rows.append(
+            report["rows"].append(
                 {
+                    "size": size,
                     "concepts": count,
-                    **figures(seconds, peaks, arguments.side),
+                    **figures(seconds, peaks, size, arguments.side),
                     "ran": ran,
                     "textreg_share": (cost["terms_seconds"] + cost["constraint_seconds"])
                     / (seconds["tuning"] * count),
-                    "peak_gibibytes": torch.cuda.max_memory_allocated(backbone.device) / 2**30
-                    if gpu
-                    else peak_gibibytes(),
+                    "peak_gibibytes": peak_gibibytes(backbone.device if gpu else None),
                 }
             )
-    report: dict[str, Any] = {
-        "rows": rows,
-        "peaks": peaks,
-        "settings": {k: str(v) for k, v in vars(arguments).items() if k not in ("json", "base")},
-        "timed": timed,
-    }
-    write_report(report | provenance(), arguments.json)
+            # Each time: a number of concepts that does not fit ends the whole.
+            write_report(report, arguments.json)
 
 
 def how_it_ran(run: Run, backbone: Backbone) -> dict[str, Any]:
-    """What a run that is over did to be fast, or to fit; the next one begins without it."""
-    unet = backbone.denoiser.unet
-    found = {
+    """What a run that is over did to be fast, or to fit."""
+    return {
         "speed": RunFolder(run).chosen("speed"),
-        "activations_computed_twice": unet.is_gradient_checkpointing,
+        "activations_computed_twice": not backbone.denoiser.activations_kept,
     }
-    unet.disable_gradient_checkpointing()
-    free_graphs()
-    return found
 
 
-def figures(seconds: dict[str, float], peaks: dict[str, float], side: int) -> dict[str, Any]:
+def figures(
+    seconds: dict[str, float], peaks: dict[str, float], size: str, side: int
+) -> dict[str, Any]:
     """What is read from the seconds of a sample-step of each stage.
 
     Args:
         seconds: by stage.
         peaks: FLOP a second, by name.
-        side: of the pictures; the FLOP counts hold at 512 alone.
+        size: of the model, as in `SIDES`.
+        side: of the pictures; the FLOP counts hold at the size's own alone.
     """
     whole = sum(seconds[stage] * count for stage, count in STEPS.items())
     row: dict[str, Any] = {
@@ -150,9 +161,9 @@ def figures(seconds: dict[str, float], peaks: dict[str, float], side: int) -> di
         "seconds_of_a_concept": whole,
         "minutes_of_39_concepts": FOLDERS * whole / 60,
     }
-    if side == 512:
+    if side == SIDES[size]:
         row["utilisation"] = {
-            stage: {name: 1e9 * GFLOP[stage] / s / peak for name, peak in peaks.items()}
+            stage: {name: 1e9 * GFLOP[size][stage] / s / peak for name, peak in peaks.items()}
             for stage, s in seconds.items()
         }
     return row
@@ -181,16 +192,16 @@ def peaks_of(device: Any, dtype: str) -> dict[str, float]:
     return peaks
 
 
-def write_base_once(folder: Path) -> None:
+def write_base_once(folder: Path, size: str) -> None:
     """Random weights at true size, unless they are there."""
     if not (folder / "model_index.json").is_file():
         sys.path.insert(0, str(ROOT / "benchmarks"))
         from random_base import write_base
 
-        write_base(folder, "sd15", dtype="bfloat16")
+        write_base(folder, size, dtype="bfloat16")
 
 
-def write_pictures(place: Path, concepts: int, pictures: int) -> list[Path]:
+def write_pictures(place: Path, concepts: int, pictures: int, side: int) -> list[Path]:
     """Folders of smooth pictures: noise would not compress, and photographs are not noise."""
     import numpy as np
     from PIL import Image
@@ -200,7 +211,7 @@ def write_pictures(place: Path, concepts: int, pictures: int) -> list[Path]:
         folder.mkdir()
         for m in range(pictures):
             coarse = np.random.default_rng((n, m)).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(coarse).resize((640, 640), Image.Resampling.BICUBIC).save(
+            Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(
                 folder / f"{m:02}.png"
             )
     return folders

@@ -124,7 +124,8 @@ def main() -> None:
 def textreg_cost(run: Any, backbone: Any, clock: Clock, warm_up: int = WARM_UP) -> dict[str, Any]:
     """Seconds of TextReg's terms and constraint, and their share of a step.
 
-    The terms' backward pass is timed on its own; within the whole loss's it shares some work.
+    The terms' backward pass is timed on its own; within the whole loss's it shares some work. Of
+    several batches they are the last one's.
     """
     import torch
 
@@ -138,7 +139,7 @@ def textreg_cost(run: Any, backbone: Any, clock: Clock, warm_up: int = WARM_UP) 
         ended.append(clock())
     draws = [
         [Draws(run.seed, concept.name, "tuning", run.tuning.steps, 0, s) for s in range(1)]
-        for concept in run.concepts
+        for concept in training.active
     ]
 
     def terms() -> None:

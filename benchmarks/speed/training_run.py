@@ -17,6 +17,7 @@ import yaml
 from textreg.backbone import Backbone
 from textreg.concept_names import concept_noun
 from textreg.config import Run
+from textreg.run_folder import RunFolder
 from textreg.settings import build_run
 from textreg.trainer import steps
 from textreg.training import StepRecord
@@ -62,6 +63,11 @@ def training_run(
         "card_pictures": 0,
     }
     return build_run(flags | settings)
+
+
+def first_batch(run: Run) -> int:
+    """How many concepts trained together first, of a run that has begun."""
+    return min(RunFolder(run).chosen("batch_concepts"), len(run.concepts))
 
 
 class Moment(NamedTuple):

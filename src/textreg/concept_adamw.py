@@ -46,28 +46,33 @@ class ConceptAdamW(torch.optim.Optimizer):
     def step(self, scale: Tensor) -> None:  # type: ignore[override]
         """Update every concept; the rate of concept n is lr * scale[n], times a name's share.
 
+        A parameter has a gradient at each step or at none, so that those with one, which are of one
+        type, have taken the same steps.
+
         Args:
             scale: [concepts], float64.
         """
         group = self.param_groups[0]
         beta1, beta2 = group["betas"]
+        numbers: dict[float, tuple[Tensor, Tensor, Tensor]] = {}
         for name, p in self._named.items():
             if p.grad is None:
                 continue
-            rate = group["lr"] * self._shares.get(name, 1.0) * scale
-            state = self.state[p]
+            state, share = self.state[p], self._shares.get(name, 1.0)
             state["step"] += 1
             state["exp_avg"].lerp_(p.grad, 1 - beta1)
             state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-
-            def wide(values: Tensor, p: Tensor = p) -> Tensor:
-                return along(values.to(p.dtype), p)
-
-            size = rate / (1 - beta1 ** state["step"])
-            root = (1 - beta2 ** state["step"]).sqrt()
-            p.mul_(wide(1 - rate * group["weight_decay"]))
-            spread = (state["exp_avg_sq"].sqrt() / wide(root)).add_(group["eps"])
-            p.sub_(wide(size) * state["exp_avg"] / spread)
+            if share not in numbers:
+                rate, steps = group["lr"] * share * scale, state["step"]
+                numbers[share] = (
+                    (1 - rate * group["weight_decay"]).to(p.dtype),
+                    (1 - beta2**steps).sqrt().to(p.dtype),
+                    (rate / (1 - beta1**steps)).to(p.dtype),
+                )
+            left, root, size = (along(values, p) for values in numbers[share])
+            p.mul_(left)
+            spread = (state["exp_avg_sq"].sqrt() / root).add_(group["eps"])
+            p.sub_(size * state["exp_avg"] / spread)
 
     def update(self, rate: float, scale: Tensor) -> None:
         """`step` at this rate."""

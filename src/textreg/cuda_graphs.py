@@ -25,6 +25,11 @@ class GraphsFailed(UserError):
         self.why = why
 
 
+def has_graphs(device: torch.device) -> bool:
+    """Whether there can be graphs of a device."""
+    return device.type == "cuda"
+
+
 class Graphs:
     """CUDA graphs of the forward and the backward pass, a pair for the newest shape.
 
@@ -68,7 +73,7 @@ class Graphs:
         If memory asked for activations to be computed twice, no graph is replayed any more.
         """
         self._not_pending()
-        if self._shape is not None and self._plain.unet.is_gradient_checkpointing:
+        if self._shape is not None and not self._plain.activations_kept:
             self.drop()
 
     def drop(self) -> None:

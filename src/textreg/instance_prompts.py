@@ -5,19 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-from torch import Tensor
 
 from textreg.annotations import Annotation
 from textreg.captions import caption_templates
 from textreg.config import Concept, Images
-from textreg.method.text_features import TextFeatures
 from textreg.prompts import instance_templates
 from textreg.randomness import Draws
-
-Pool = TypeVar("Pool", Tensor, TextFeatures)
-"""A row a template."""
 
 
 class PictureChoice:
@@ -87,12 +80,3 @@ class InstancePrompts:
             return [d.index("template", len(self.templates)) for d in samples]
         own = [self.rows_of[picture] for picture in self.choice.pictures(samples)]
         return [rows[d.index("template", len(rows))] for rows, d in zip(own, samples, strict=True)]
-
-
-def instance_rows(
-    pools: Sequence[Pool], prompts: Sequence[InstancePrompts], draws: Sequence[Sequence[Draws]]
-) -> list[Pool]:
-    """Of each concept's pool the row of each sample's template, [samples, ...] each."""
-    return [
-        pool[own.rows(samples)] for pool, own, samples in zip(pools, prompts, draws, strict=True)
-    ]

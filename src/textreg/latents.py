@@ -30,7 +30,7 @@ _BRIGHTNESS, _CONTRAST = 0.2, 0.1
 
 
 class Latents:
-    """VAE moments of one concept's views; the latent itself is drawn anew at each step.
+    """What the VAE makes of one concept's views; the latent itself is drawn anew at each step.
 
     A view (flip, colour jitter, crop) is a function of the seed, the picture and the view's number,
     so a finite set of views is cached without freezing the augmentation to one picture.
@@ -73,7 +73,7 @@ class Latents:
             self._pictures.append(covering(picture, *shape))
             self._masks.append(None if mask is None else covering(mask, *shape))
         self.choice = PictureChoice(shapes, repeats)
-        self._moments: dict[tuple[int, int], Tensor] = {}
+        self._spreads: dict[tuple[int, int], Tensor] = {}
         self._shares: dict[tuple[int, int], Tensor] = {}
 
     def _shape(self, picture: Image.Image) -> tuple[int, int]:
@@ -98,18 +98,18 @@ class Latents:
     def _latent(self, picture: int, draws: Draws) -> Tensor:
         views = self._settings.views
         if views is None:
-            moments = self._encode(picture, draws)
+            spread = _spread(self._encode(picture, draws))
         else:
-            moments = self._view(picture, draws.index("view", views))
-        mean, log_variance = moments.chunk(2)
-        deviation = (0.5 * log_variance.clamp(-30, 20)).exp()
+            spread = self._view(picture, draws.index("view", views))
+        mean, deviation = spread.chunk(2)
         noise = on_device(draws.normal("posterior", tuple(mean.shape)), mean.device, mean.dtype)
         return (mean + deviation * noise) * self._backbone.vae.config.scaling_factor
 
     def _view(self, picture: int, view: int) -> Tensor:
-        if (picture, view) not in self._moments:
-            self._moments[picture, view] = self._kept(picture, *self._of_view(picture, view))
-        return self._moments[picture, view]
+        if (picture, view) not in self._spreads:
+            moments = self._kept(picture, *self._of_view(picture, view))
+            self._spreads[picture, view] = _spread(moments)
+        return self._spreads[picture, view]
 
     def _kept(self, picture: int, draws: Draws, flip: bool) -> Tensor:
         """Moments of a view of the finite set, encoded if they are not kept from before."""
@@ -180,6 +180,12 @@ class Latents:
         if not bool(moments.isfinite().all()):
             raise UserError(f"picture {picture} of {self._key[-1]}: the VAE cannot encode it")
         return moments
+
+
+def _spread(moments: Tensor) -> Tensor:
+    """Mean and deviation of moments, in their place: each step draws from it."""
+    mean, log_variance = moments.chunk(2)
+    return torch.cat([mean, (0.5 * log_variance.clamp(-30, 20)).exp()])
 
 
 def latents_of(

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 from textreg.errors import UserError
+from textreg.method.denoiser import Denoiser
 from textreg.out_of_memory import shortage
 
 T = TypeVar("T")
 
 
 class MemoryLimit:
-    """How a step is cut to what fits; what was found holds for the steps after it."""
+    """How a step is cut to what fits; what was found holds for the steps after it, of one batch."""
 
-    def __init__(self, samples: int, concepts: int, unet: Any, *, whole: bool = False):
+    def __init__(self, samples: int, concepts: int, denoiser: Denoiser, *, whole: bool = False):
         """Set up; `whole`: the first sample decides the others' shape, so none is left out."""
-        self._samples, self._concepts, self._unet = samples, concepts, unet
+        self._samples, self._concepts, self._denoiser = samples, concepts, denoiser
+        # The denoiser outlives a run, and what an earlier one did not fit says nothing of this one.
+        denoiser.keep_activations(True)
         self._most = 1 if whole else samples
         self.parts = 1
         """Pieces that a micro-batch is computed in."""
@@ -32,7 +35,7 @@ class MemoryLimit:
     @property
     def cut(self) -> bool:
         """Whether a step did not fit as it was."""
-        return self.parts > 1 or self._unet.is_gradient_checkpointing
+        return self.parts > 1 or not self._denoiser.activations_kept
 
     def fit(self, gradients: Callable[[int], T]) -> T:
         """The gradients of a step, computed in as few parts as fit.
@@ -60,8 +63,8 @@ class MemoryLimit:
         if larger:
             self.parts = larger[0]
             done = f"each batch is computed in {self.parts} parts from here on"
-        elif not self._unet.is_gradient_checkpointing:
-            self._unet.enable_gradient_checkpointing()
+        elif self._denoiser.activations_kept:
+            self._denoiser.keep_activations(False)
             done = "activations are computed twice from here on, not kept"
         else:
             left = self._samples // self.parts

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from textreg.backbone import Backbone, device_of
 from textreg.config import Run
-from textreg.cuda_graphs import Graphs, GraphsFailed, first_line, free_graphs
+from textreg.cuda_graphs import Graphs, GraphsFailed, first_line, free_graphs, has_graphs
 from textreg.errors import UserError
 from textreg.method.attention_edit import Edited
 from textreg.method.denoiser import Denoiser
@@ -45,8 +45,9 @@ def require_speed(run: Run) -> None:
     """
     if run.speed in ("auto", "eager"):
         return
-    gpu = device_of(run.device).type == "cuda"
-    if run.speed == "graph" and not gpu:
+    device = device_of(run.device)
+    gpu = device.type == "cuda"
+    if run.speed == "graph" and not has_graphs(device):
         raise UserError(
             "--speed graph: CUDA graphs need a CUDA device, and this run is on the CPU; use "
             "--speed auto"
@@ -74,26 +75,42 @@ def chosen_way(
         place: its folder; `auto` goes on with what the run began with.
         backbone: the base, eager.
         samples: in a pass of the denoiser.
+
+    Raises:
+        UserError: what is on record is no way.
     """
-    # A run of a version without the setting was eager.
-    began = place.chosen("speed") or ("eager" if place.begun else None)
+    began = _began(place)
     way: Way | None = began
+    # A graph is of one shape, and buckets are many; an edit of other places is eager alone.
+    graphs = run.tuning.placement == "cross-kv" and not run.images.buckets
+    graphs = graphs and has_graphs(backbone.device)
     if run.speed != "auto":
         way = run.speed
-        if began not in (None, way):
-            print(
-                f"textreg: --speed {way}: the run began with {began}; it goes on, but not "
-                "to the very same bytes",
-                file=sys.stderr,
-            )
-        if way == "compile":
-            print("textreg: compiling at the first step; it takes minutes", file=sys.stderr)
-    # A graph is of one shape, and buckets are many; an edit of other places is eager alone.
-    elif began is None and (
-        backbone.device.type != "cuda" or run.tuning.placement != "cross-kv" or run.images.buckets
-    ):
+    # One that began with graphs may go on where there are none.
+    elif began in (None, "graph") and not graphs:
         way = "eager"
+    if began not in (None, way):
+        print(
+            f"textreg: --speed {way}: the run began with {began}; it goes on, but not "
+            "to the very same bytes",
+            file=sys.stderr,
+        )
+    if run.speed == "compile":
+        print("textreg: compiling at the first step; it takes minutes", file=sys.stderr)
     return _probed(run, backbone, samples) if way is None else (way, with_way(backbone, way))
+
+
+def _began(place: RunFolder) -> Way | None:
+    """The way on record, if the run has begun; of a version without the setting it is eager."""
+    began = place.chosen("speed")
+    if began is None:
+        return "eager" if place.begun else None
+    if began in get_args(Way):
+        return began
+    raise UserError(
+        f"{place.path / 'environment.json'}: its speed is none of {', '.join(get_args(Way))}; "
+        "choose another --out"
+    )
 
 
 def _probed(run: Run, backbone: Backbone, samples: int) -> tuple[Way, Backbone]:
@@ -188,16 +205,30 @@ class _Quick(Denoiser):
     ) -> Tensor:
         """As the plain denoiser, to rounding."""
         # Activations computed twice draw on the generator's state, which a graph may not read.
-        if not torch.is_grad_enabled() or self.unet.is_gradient_checkpointing:
+        if not torch.is_grad_enabled() or not self.activations_kept:
             return self._plain[0](x_t, t, keys_values, pooled, edit)
         if edit is not None:
             raise ValueError("only the eager denoiser takes an edit of its own attention")
         return self._with_gradients(x_t, t, keys_values, pooled)
 
+    @property
+    def activations_kept(self) -> bool:
+        """As the plain denoiser, whose weights these are."""
+        return self._plain[0].activations_kept
+
+    def keep_activations(self, keep: bool) -> None:
+        """As the plain denoiser."""
+        self._plain[0].keep_activations(keep)
+
     def begin_step(self) -> None:
         """Let go of what a step kept that memory ended."""
         if isinstance(self._with_gradients, Graphs):
             self._with_gradients.begin_step()
+
+    def end_training(self) -> None:
+        """Give the memory of graphs back, to those who draw or train after it."""
+        if isinstance(self._with_gradients, Graphs):
+            self._with_gradients.drop()
 
 
 def _compiled(plain: Denoiser) -> Forward:

@@ -20,7 +20,6 @@ from textreg.concept_texts import ConceptTexts
 from textreg.config import Inversion, Run, Tuning
 from textreg.edits import Edits
 from textreg.errors import UserError
-from textreg.instance_prompts import instance_rows
 from textreg.method.identifier import initial_vector, pull_norm
 from textreg.method.text_features import TextFeatures, Tokens
 from textreg.method.text_projections import TextProjections
@@ -190,7 +189,12 @@ class TuningStage:
         """The gate of the same templates, if the prior has one."""
         if not self._gates:
             return None
-        return torch.stack(instance_rows(self._gates, self._prompts, draws))
+        return torch.stack(
+            [
+                torch.stack([gate[row] for row in own.rows(samples)])
+                for gate, own, samples in zip(self._gates, self._prompts, draws, strict=True)
+            ]
+        )
 
     def batches(self, draws: Sequence[Sequence[Draws]], instance: Batch) -> dict[str, Batch]:
         """The prior's samples."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -129,8 +129,11 @@ def trainings(
     if backbone is None:
         place.refuse_another(hashes)
         check_training(run, folders)
-    with place.held(hashes, take_over=take_over) if ranks.first else nullcontext():
+    holding = place.held(hashes, take_over=take_over) if ranks.first else nullcontext()
+    with holding, ExitStack() as after:
         backbone = backbone or load_base(run, ranks)
+        # As an earlier run may have left it: memory and time are measured before the first step.
+        backbone.denoiser.keep_activations(True)
         if ranks.first:
             check_prompts(run, backbone)
             size = wave_size(run, place, backbone, ranks)
@@ -147,6 +150,7 @@ def trainings(
             waves = waves_between(place.checkpoints, ends)
             size, names = 0, []
             quick = with_way(backbone, way)
+        after.callback(quick.denoiser.end_training)
         writer = ranks.rank if together.first else None
         encoded = EncodedViews(place.views, _encoder(digest, backbone), writer=writer)
         lost = {k: v for w in waves if ranks.first for k, v in (w.lost or {}).items()}

@@ -84,8 +84,8 @@ class Training:
         drifts = self.edits.drifting is not None
         self.text_shift = TextShift(self.texts, self.prior.edited_tokens) if drifts else None
         self.quarantine = Quarantine(len(places), self.backbone.device)
-        unet, samples = self.backbone.denoiser.unet, len(self._micro_batches[0])
-        self.memory = MemoryLimit(samples, len(places), unet, whole=self.run.images.buckets)
+        denoiser, samples = self.backbone.denoiser, len(self._micro_batches[0])
+        self.memory = MemoryLimit(samples, len(places), denoiser, whole=self.run.images.buckets)
         # The same on the host, as of the last record.
         self._strikes, self._faults = [0] * len(places), [[0, 0]] * len(places)
         self._enter(0)

@@ -13,6 +13,7 @@ from textreg.backbone import Backbone
 from textreg.batch import predict
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
+from textreg.cuda_graphs import free_graphs
 from textreg.edits import Edits
 from textreg.errors import UserError
 from textreg.out_of_memory import memory_of
@@ -23,6 +24,7 @@ from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
 from textreg.stages import InversionStage
 
+_CGROUP = Path("/sys/fs/cgroup")
 _MOST_SAMPLES = 64
 """A choice: where a larger batch stops to pay has not been measured."""
 _SHARE = 0.6
@@ -136,10 +138,24 @@ def _bytes_kept(run: Run, backbone: Backbone) -> int:
 def free_bytes(device: torch.device) -> int:
     """Memory that nobody uses, on the device or, for the CPU, in the machine (or its container)."""
     if device.type == "cuda":
+        # What torch keeps of earlier passes, and of graphs that nobody uses, is free as well.
+        free_graphs()
         return torch.cuda.mem_get_info(device)[0]
     lines = Path("/proc/meminfo").read_text().splitlines()
     (free,) = [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
-    limit, used = (Path("/sys/fs/cgroup", f"memory.{x}") for x in ("max", "current"))
-    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
-        free = min(free, max(0, int(limit.read_text()) - int(used.read_text())))
-    return free
+    here = _free_in_container()
+    return free if here is None else min(free, here)
+
+
+def _free_in_container() -> int | None:
+    """What is left of a container's limit (cgroup v2); none: it has none."""
+    limit, used, parts = (_CGROUP / f"memory.{x}" for x in ("max", "current", "stat"))
+    if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
+        return None
+    free = int(limit.read_text()) - int(used.read_text())
+    if parts.is_file():
+        # Pages of files that the kernel takes back when memory is asked for; a base that was just
+        # read is there. What lies in shared memory is not among them.
+        sizes = dict(line.split() for line in parts.read_text().splitlines())
+        free += sum(int(sizes.get(name, 0)) for name in ("inactive_file", "active_file"))
+    return max(0, free)

@@ -51,7 +51,7 @@ def straight(
 @pytest.fixture(autouse=True)
 def plain_again(backbone64: Backbone) -> Generator[None]:
     yield
-    backbone64.denoiser.unet.disable_gradient_checkpointing()
+    backbone64.denoiser.keep_activations(True)
 
 
 def full_at(patch: pytest.MonkeyPatch, when: Callable[[int, Any], bool]) -> list[int]:
@@ -95,6 +95,34 @@ def test_parts_that_fit_give_the_same_gradients(
         assert [pytest.approx(own, rel=1e-9) for own in wanted] == terms
 
 
+def test_the_next_run_of_the_process_begins_without_it(
+    backbone64: Backbone, make_run: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Already where memory decides how many concepts share a batch."""
+    unet = backbone64.denoiser.unet
+    first = make_run("first")
+    training = Training(first, backbone64, check_pictures(first))
+    with monkeypatch.context() as patch:
+        full_at(patch, lambda number, _: number <= 3)
+        training.take_step()
+    assert unet.is_gradient_checkpointing
+    asked: list[bool] = []
+
+    def size(*_: Any) -> int:
+        asked.append(unet.is_gradient_checkpointing)
+        return 1
+
+    monkeypatch.setattr("textreg.trainer.wave_size", size)
+    waves = trainings(make_run("second"), backbone64)
+    calls = full_at(monkeypatch, lambda number, _: number <= 3)
+    next(waves)
+    assert asked == [False]
+    assert calls == [4, 2, 1, 1, 1, 1, 1]
+    assert unet.is_gradient_checkpointing
+    here = [(training.concepts[0].name, unet.is_gradient_checkpointing) for training, _ in waves]
+    assert here == [("cat", True)] * 5 + [("dog", False)] * 6
+
+
 @pytest.mark.parametrize("at", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 6))])
 def test_a_run_that_meets_it_ends_as_one_that_does_not(
     backbone64: Backbone,
@@ -123,7 +151,7 @@ def test_where_nothing_fits_one_line_says_how_much(
         full_at(patch, lambda number, _: number > 2)
         with pytest.raises(UserError, match=r"2 concepts of one sample each: .*Tried .* 2.00 GiB"):
             train(run, backbone64)
-    backbone64.denoiser.unet.disable_gradient_checkpointing()
+    backbone64.denoiser.keep_activations(True)
     assert len(list(trainings(run, backbone64))) == 4
     assert results(run.out) == results(straight.run.out)
 

@@ -17,6 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from textreg.method.host_copy import on_device
+
 Placement = Literal["cross-kv", "self", "cross+self", "full"]
 """As textreg.config has it, which this package does not know."""
 Shapes = dict[str, tuple[int, int]]
@@ -118,7 +120,8 @@ class Edited:
     """The edit as the denoiser's attention calls it."""
 
     def __init__(self, edit: AttentionEdit, concepts: list[int]):
-        self._edit, self._concepts = edit, concepts
+        self._places, self._scale, self._count = edit.places, edit.scale, len(concepts)
+        self._down, self._up = _apart(edit.down, concepts), _apart(edit.up, concepts)
 
     def __call__(self, name: str, given: Tensor, result: Tensor) -> Tensor:
         """What a projection gives, with the edit if it has one.
@@ -128,13 +131,26 @@ class Edited:
             given: x, [N S, P, i].
             result: W x, [N S, P, o].
         """
-        place = self._edit.places.get(name)
+        place = self._places.get(name)
         if place is None:
             return result
         key, index = place
-        down = self._edit.down[key][self._concepts, index]
-        up = self._edit.up[key][self._concepts, index]
+        down, up = self._down[key][index], self._up[key][index]
         # A bmm by concept; in the edit's precision, as peft does.
-        rows = given.to(down.dtype).reshape(len(self._concepts), -1, given.shape[-1])
-        edit = self._edit.scale * (rows @ down.mT @ up.mT)
+        rows = given.to(down.dtype).reshape(self._count, -1, given.shape[-1])
+        edit = self._scale * (rows @ down.mT @ up.mT)
         return result + edit.reshape(result.shape).to(result.dtype)
+
+
+def _apart(stacks: nn.ParameterDict, concepts: list[int]) -> dict[str, tuple[Tensor, ...]]:
+    """Each projection's own [concepts, ...] of stacks [N, those of a shape, ...], by shape.
+
+    Once for a pass: the gradient of one slice is as large as all.
+    """
+    found: dict[str, tuple[Tensor, ...]] = {}
+    for key, stack in stacks.items():
+        # Of all of them as views: a copy is for those that are left out, or in another order.
+        if concepts != list(range(len(stack))):
+            stack = stack[on_device(torch.tensor(concepts), stack.device)]
+        found[key] = stack.unbind(1)
+    return found

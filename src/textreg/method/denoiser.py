@@ -128,7 +128,7 @@ class Denoiser(nn.Module):
             layout: of convolutions' weights and of what is denoised; values do not change.
         """
         super().__init__()
-        self.pixels, self._layout = pixels, layout
+        self.pixels, self._layout, self._kept = pixels, layout, True
         for name, module in unet.named_modules():
             if name.endswith(("attn1", "attn2")) and (
                 module.group_norm is not None
@@ -182,8 +182,27 @@ class Denoiser(nn.Module):
             return_dict=False,
         )[0]
 
+    @property
+    def activations_kept(self) -> bool:
+        """Whether a backward pass finds the activations of its forward pass.
+
+        Known without a walk through all modules, as diffusers' own answer takes.
+        """
+        return self._kept
+
+    def keep_activations(self, keep: bool) -> None:
+        """Keep the activations for the backward pass; else it computes them a second time."""
+        if keep:
+            self.unet.disable_gradient_checkpointing()
+        else:
+            self.unet.enable_gradient_checkpointing()
+        self._kept = keep
+
     def begin_step(self) -> None:
         """Told before each training step; there is nothing that one pass keeps for another."""
+
+    def end_training(self) -> None:
+        """Told after the last training step."""
 
     def _added(self, x_t: Tensor, pooled: Tensor) -> dict[str, Tensor]:
         """Pooled vector and sizes: a whole picture of the size that is being denoised.
