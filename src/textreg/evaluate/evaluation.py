@@ -78,7 +78,7 @@ class Options:
             raise UserError(f"--epsilon-prompts is {self.epsilon_prompts}; it must be at least 1")
 
 
-@memory_of("evaluating", "a lower --batch-size")
+@memory_of("evaluating", "--batch-size 1 or --dtype fp16")
 def evaluate(
     folder: Path,
     extractors: Sequence[Extractor],
@@ -248,7 +248,7 @@ def measure_epsilon(
     probes: dict[str, Any] = {}
     for number, (pool, prompts) in enumerate(pools.items()):
         tell(f"drift of {pool} prompts", number, len(pools))
-        probes[pool] = probe_epsilon(models, prompts, options.seed, store)
+        probes[pool] = probe_epsilon(models, prompts, options.seed, store, options.batch_size)
     return score.score_epsilon(probes, options.seed)
 
 
