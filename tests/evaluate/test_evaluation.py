@@ -190,6 +190,22 @@ def test_clip_and_dinov2_see_a_real_base(
     assert "nobody" in (tmp_path / "report.html").read_text()
 
 
+def test_folders_that_cannot_be_written_are_known_at_once(
+    finished: Path, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is drawn: those of the report and of what the steps keep."""
+    monkeypatch.setattr(model_pair, "load", lambda *_, **__: pytest.fail("loaded"))
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("eval*", "report*"))
+    (tmp_path / "file").touch()
+    given = Options(**vars_of(options) | {"out": tmp_path / "file"})
+    with pytest.raises(UserError, match=r"^--out .*/file: cannot be written"):
+        evaluate(folder, [Means()], given)
+    (folder / "evaluation").touch()
+    with pytest.raises(UserError, match=r"run/evaluation: cannot be written"):
+        evaluate(folder, [Means()], options)
+
+
 def vars_of(options: Options) -> dict[str, Any]:
     return {name: getattr(options, name) for name in Options.__dataclass_fields__}
 

@@ -36,6 +36,7 @@ from textreg.evaluate.subjects import Subject, subjects_of
 from textreg.evaluate.verdict import few_prompts, undecided_for_few
 from textreg.out_of_memory import memory_of
 from textreg.sampling import Sampler
+from textreg.writable_folder import open_folder
 
 Tell = Callable[[str, int, int], object]
 """Told (step, done, of how many)."""
@@ -128,8 +129,11 @@ def evaluate(
     ]
     for extractor in extractors:
         refuse_unfit(extractor, base.side, [edit for each in asked for edit in each.edits])
+    store = run.out / "evaluation"
+    open_folder(out, "--out " if options.out else "")
+    open_folder(store)
     pages = [
-        measure(subject, questions, base, extractors, options, run.out / "evaluation", tell)
+        measure(subject, questions, base, extractors, options, store, tell)
         for subject, questions in zip(subjects, asked, strict=True)
     ]
     how, left_out = sampling_of(options, asked[0]), {e for each in asked for e in each.left_out}
