@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -24,7 +23,7 @@ from textreg.evaluate.generate import picture_path
 from textreg.evaluate.page_numbers import number_groups
 from textreg.evaluate.questions import Questions
 from textreg.evaluate.shots import Drawn, ModelName, PoolName, Shot
-from textreg.evaluate.store import digest
+from textreg.evaluate.store import digest, publish_json
 from textreg.evaluate.subjects import Subject
 from textreg.evaluate.verdict import answers, tone, verdict
 
@@ -80,7 +79,7 @@ def write_report(
     # The page first: a report.json that is there has its page.
     if not (page.is_file() and path.is_file() and report["digest"] in path.read_text()):
         publish(page, _html(template, report, pages, lines).encode())
-        publish(path, json.dumps(report, indent=2).encode())
+        publish_json(path, report, indent=2)
     return report
 
 
