@@ -27,6 +27,8 @@ from textreg.evaluate.store import digest, publish_json
 from textreg.evaluate.subjects import Subject
 from textreg.evaluate.verdict import answers, tone, verdict
 
+VERSION = 1
+"""Raise when the same numbers and pictures become another page."""
 MADE_BY = "textreg evaluate"
 _SHOWN, _SIDE = 8, 256
 
@@ -73,7 +75,7 @@ def write_report(
         "summary": {"verdicts": {row["concept"]: verdict(row) for row in content["rows"]}},
         "made_by": MADE_BY,
     }
-    report["digest"] = digest(report, template, lines)
+    report["digest"] = digest("report", VERSION, report, template, lines)
     report["environment"] = environment()
     path, page = out / "report.json", out / "report.html"
     # The page first: a report.json that is there has its page.

@@ -37,6 +37,7 @@ def report_row(
         "prior": run.prior,
         "seed": run.seed,
         "steps": subject.steps,
+        "imported": subject.imported,
         "seconds": sum(
             m["seconds"]
             for m in subject.metrics()
