@@ -89,8 +89,17 @@ def test_the_report_keeps_its_contract(finished: Path, measured: dict[str, Any])
     assert measured["features"] == [{"name": "means", "sha256": "0" * 64}]
     assert measured["left_out"] == [
         "kid needs 16 pictures a side, there are 8: --num-images 16",
-        "cat: a verdict on editability: of 4 pictures, it needs 8",
-        "cat: a verdict on other nouns still read as such: of 4 pictures, it needs 8",
+        "cat: a verdict on editability: of 4 pictures, it needs 8, 23 to be kept: --num-images 46",
+        "cat: a verdict on cat still read as such: of 8 pictures, it needs 23 to be kept: "
+        "--num-images 23",
+        "cat: a verdict on other nouns still read as such: of 4 pictures, it needs 8, 23 to be "
+        "kept: --num-images 46",
+        "cat: a verdict on cmmd: of 4 pictures of other nouns there is no scale, it needs 6: "
+        "--num-images 12",
+        "cat: a verdict on drift of other nouns: of 1 different prompts, it needs 6: name more "
+        "neighbours in --prompts",
+        "cat: a verdict on drift of general prompts: of 1 different prompts, it needs 6: name "
+        "more general in --prompts",
         "verdicts on epsilon-drift: of 2 prompts a pool, they need 8: --epsilon-prompts 8",
     ]
     assert measured["summary"]["verdicts"].keys() == {"cat"}

@@ -51,7 +51,7 @@ def report_row(
             "epsilon": {pool: found["value"] for pool, found in epsilon.items()},
             "epsilon_intervals": {pool: found["interval"] for pool, found in epsilon.items()},
             "epsilon_shares": {
-                pool: found["share"] | {"verdict": found["verdict"]}
+                pool: found["share"] | {name: found[name] for name in ("prompts", "verdict")}
                 for pool, found in epsilon.items()
             },
             "class": by_extractor[first]["class"],
