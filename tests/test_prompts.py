@@ -1,5 +1,6 @@
 """The pools as exact sets (FORMATS 10), and prompt files of every encoding."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,7 @@ def test_drift_is_watched_on_prompts_without_the_identifier() -> None:
     assert "a photo of a dog" in pools["neighbour"]
     assert len(pools["general"]) > 20
     assert not any("<krk1>" in p or "{" in p for pool in pools.values() for p in pool)
+    assert drift_pools(replace(CAT, noun="Cat"))["neighbour"] == pools["neighbour"]
 
 
 def test_every_prompt_of_training_fits_the_real_length(

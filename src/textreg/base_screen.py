@@ -1,4 +1,4 @@
-"""Refuse an unsafe or foreign base folder before any library opens it. Imports no torch."""
+"""Refuse an unsafe or foreign model's folder before any library opens it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -62,15 +62,19 @@ def screen(folder: Path) -> None:
             raise UserError(f"{folder}: its {part} comes from {shown(str(library))}; refused")
         if not (folder / part).is_dir():
             raise UserError(f"{folder}: the folder {part} is missing")
-    _screen_files(folder)
+    screen_files(folder)
     for path in sorted((*folder.glob("*.json"), *folder.glob("*/*.json"))):
-        _screen_settings(path)
+        screen_settings(path)
     for part in filter(has_weights, parts):
-        _screen_weights(folder / part)
+        screen_weights(folder / part)
 
 
-def _screen_files(folder: Path) -> None:
-    """Every file is a plain one, in the folder or in the hub's cache that it belongs to."""
+def screen_files(folder: Path) -> None:
+    """Refuse what is no plain file of the folder, or of the hub's cache that it belongs to.
+
+    Raises:
+        UserError: names a link out of it, a dead one, a pipe or a device.
+    """
     home = folder.resolve()
     homes = [home]
     if home.parent.name == "snapshots":  # models--owner--name/snapshots/REVISION -> ../../blobs
@@ -82,12 +86,17 @@ def _screen_files(folder: Path) -> None:
         except (OSError, RuntimeError):  # RuntimeError: a link to itself, before Python 3.13
             raise UserError(f"{path}: is a dead link or cannot be read") from None
         if not any(target.is_relative_to(place) for place in homes):
-            raise UserError(f"{path}: is a link out of the base's folder; put the file itself here")
+            raise UserError(f"{path}: is a link out of its folder; put the file itself here")
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise UserError(f"{path}: is a pipe or a device, not a file of a base")
+            raise UserError(f"{path}: is a pipe or a device, not a file of a model")
 
 
-def _screen_settings(path: Path) -> None:
+def screen_settings(path: Path) -> None:
+    """Refuse a JSON file that would have a library run code or load another model.
+
+    Raises:
+        UserError: names the file and the setting.
+    """
     if path.name == "adapter_config.json":
         raise UserError(f"{path}: would load another model in the place of this one; remove it")
     if path.name in _VOCABULARIES:
@@ -115,7 +124,12 @@ def _settings(path: Path, data: Any) -> Iterator[tuple[str, Any]]:
             waiting += [(name, item, depth + 1) for item in value]
 
 
-def _screen_weights(part: Path) -> None:
+def screen_weights(part: Path) -> None:
+    """Refuse a part without safetensors weights of its own.
+
+    Raises:
+        UserError: it has none, or an index names a file that is not beside it.
+    """
     if not any(part.glob("*.safetensors")):
         has_pickle = any(part.glob("*.bin"))
         why = "only .bin (pickle) weights, which are never loaded" if has_pickle else "no weights"

@@ -47,7 +47,8 @@ def edit_templates(concept: Concept, pool: EditPool) -> list[str]:
 
 def drift_pools(concept: Concept) -> dict[Pool, list[str]]:
     """Prompts on which drift is watched; none of them contains the identifier."""
-    nouns = [noun for noun in templates("nouns") if noun not in concept.noun.split()]
+    own = concept.noun.casefold().split()
+    nouns = [noun for noun in templates("nouns") if noun.casefold() not in own]
     first = templates(f"class_{concept.learnable_property}")[0]
     return {
         "class": [first.replace("{}", concept.noun)],

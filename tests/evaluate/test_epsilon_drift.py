@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -65,6 +67,28 @@ def test_pinned_prompts_do_not_drift_and_others_do(backbone64: Backbone) -> None
     held = tuned(backbone64, 1.0, pinned_basis(rows))
     assert EpsilonDrift(model, [PROMPTS[0]], num_timesteps=2).measure(held) < 1e-20
     assert EpsilonDrift(model, [PROMPTS[1]], num_timesteps=2).measure(held) > 1e-8
+
+
+def test_fewer_prompts_at_once_change_rounding_alone(
+    backbone64: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, moved = PictureModel(backbone64), tuned(backbone64, 1e-2)
+    prompts = [*PROMPTS, "the photo"]
+    together = EpsilonDrift(model, prompts, num_timesteps=2, batch_size=8)
+    wanted = [together.each(moved), together.prompt_effect()]
+    rows: list[int] = []
+    predict = PictureModel.predict
+
+    def counted(self: PictureModel, x_t: torch.Tensor, *given: Any) -> torch.Tensor:
+        rows.append(len(x_t))
+        return predict(self, x_t, *given)
+
+    monkeypatch.setattr(PictureModel, "predict", counted)
+    parts = EpsilonDrift(model, prompts, num_timesteps=2, batch_size=1)
+    for found, whole in zip((parts.each(moved), parts.prompt_effect()), wanted, strict=True):
+        torch.testing.assert_close(found, whole, rtol=1e-5, atol=0)
+    # Two a prompt where pictures are drawn, which takes guidance.
+    assert set(rows) == {1, 2}
 
 
 def test_prompt_by_prompt_and_what_a_prompt_does(backbone64: Backbone) -> None:

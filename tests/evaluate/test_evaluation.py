@@ -89,8 +89,17 @@ def test_the_report_keeps_its_contract(finished: Path, measured: dict[str, Any])
     assert measured["features"] == [{"name": "means", "sha256": "0" * 64}]
     assert measured["left_out"] == [
         "kid needs 16 pictures a side, there are 8: --num-images 16",
-        "cat: a verdict on editability: of 4 pictures, it needs 8",
-        "cat: a verdict on other nouns still read as such: of 4 pictures, it needs 8",
+        "cat: a verdict on editability: of 4 pictures, it needs 8, 23 to be kept: --num-images 46",
+        "cat: a verdict on cat still read as such: of 8 pictures, it needs 23 to be kept: "
+        "--num-images 23",
+        "cat: a verdict on other nouns still read as such: of 4 pictures, it needs 8, 23 to be "
+        "kept: --num-images 46",
+        "cat: a verdict on cmmd: of 4 pictures of other nouns there is no scale, it needs 6: "
+        "--num-images 12",
+        "cat: a verdict on drift of other nouns: of 1 different prompts, it needs 6: name more "
+        "neighbours in --prompts",
+        "cat: a verdict on drift of general prompts: of 1 different prompts, it needs 6: name "
+        "more general in --prompts",
         "verdicts on epsilon-drift: of 2 prompts a pool, they need 8: --epsilon-prompts 8",
     ]
     assert measured["summary"]["verdicts"].keys() == {"cat"}
@@ -110,6 +119,8 @@ def test_the_page_is_self_contained(finished: Path, measured: dict[str, Any]) ->
     lines = [json.loads(line) for line in drawn.read_text().splitlines()]
     pools = Counter(line["pool"] for line in lines if line["model"] == "tuned")
     assert pools == {"class": 8, "concept": 8, "edits": 8, "neighbours": 4, "general": 4}
+    assert "share of 4 neighbour pictures a side" in page
+    assert "Pictures of the same prompt and seed" in page
     assert "8 pictures of the class by each model and as many of other seeds" in page
     assert "8 of edits, 4 of other nouns and 4 of general prompts by each model" in page
 
@@ -188,6 +199,69 @@ def test_clip_and_dinov2_see_a_real_base(
     assert alone["rows"][0]["editability"]["score"] is None
     assert "--features clip:FOLDER" in alone["rows"][0]["editability"]["why"]
     assert "nobody" in (tmp_path / "report.html").read_text()
+
+
+def test_the_page_has_what_every_extractor_sees(
+    finished: Path,
+    measured: dict[str, Any],
+    options: Options,
+    tmp_path: Path,
+) -> None:
+    other = Means()
+    other.name, other.digest = "others", "2" * 64
+    evaluate(finished, [Means(), other], Options(**vars_of(options) | {"out": tmp_path}))
+    page = (tmp_path / "report.html").read_text()
+    assert "The same pictures, seen by others" in page
+    for title in ("CMMD", "fidelity", "editability", "other nouns still read as such"):
+        assert page.count(f"<td>{title}<") == 2
+
+
+def test_nothing_is_claimed_of_an_imported_files_training(
+    finished: Path, measured: dict[str, Any], options: Options, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("report*"))
+    with (folder / "run.yaml").open("a") as file:
+        file.write("imported: {file: cat.safetensors, form: kohya}\n")
+    (row,) = evaluate(folder, [Means()], options)["rows"]
+    assert (row["imported"], measured["rows"][0]["imported"]) == (True, False)
+    page, other = ((place / "report.html").read_text() for place in (folder, finished))
+    unknown = ("prior and steps unknown", "Whether its training used these edits is unknown")
+    known = ("steps of stage 2", "Edits that no training prompt contains", "learned from</b>")
+    assert all(words in page and words not in other for words in unknown)
+    assert all(words in other and words not in page for words in known)
+
+
+def test_another_version_of_the_page_is_written(
+    finished: Path,
+    measured: dict[str, Any],
+    options: Options,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / "report.html").write_text("as it was before, by textreg evaluate")
+    assert evaluate(folder, [Means()], options)["digest"] == measured["digest"]
+    assert (folder / "report.html").read_text() == "as it was before, by textreg evaluate"
+    monkeypatch.setattr("textreg.evaluate.report.VERSION", -1)
+    again = evaluate(folder, [Means()], options)
+    assert again["rows"] == measured["rows"]
+    assert "<!doctype html>" in (folder / "report.html").read_text()
+
+
+def test_folders_that_cannot_be_written_are_known_at_once(
+    finished: Path, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is drawn: those of the report and of what the steps keep."""
+    monkeypatch.setattr(model_pair, "load", lambda *_, **__: pytest.fail("loaded"))
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("eval*", "report*"))
+    (tmp_path / "file").touch()
+    given = Options(**vars_of(options) | {"out": tmp_path / "file"})
+    with pytest.raises(UserError, match=r"^--out .*/file: cannot be written"):
+        evaluate(folder, [Means()], given)
+    (folder / "evaluation").touch()
+    with pytest.raises(UserError, match=r"run/evaluation: cannot be written"):
+        evaluate(folder, [Means()], options)
 
 
 def vars_of(options: Options) -> dict[str, Any]:

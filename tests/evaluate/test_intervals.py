@@ -30,6 +30,19 @@ def test_resamples_depend_on_the_key_alone() -> None:
     assert not torch.equal(w, resamples(10, 1, "class", draws=50))
 
 
+def test_resamples_for_pairs_are_never_one_item_throughout() -> None:
+    """One in eight evaluations would have such a resample of 6; all others are as they were."""
+    alone = 0
+    for seed in range(40):
+        plain, pairs = resamples(6, seed), resamples(6, seed, pairs=True)
+        same = plain.max(1).values < 6
+        assert torch.equal(plain[same], pairs[same])
+        assert float(pairs.max()) < 6
+        assert pairs.sum(1).tolist() == [6.0] * 1001
+        alone += int((~same).sum())
+    assert alone > 0
+
+
 def test_the_interval_of_a_mean_is_the_textbook_one() -> None:
     x = torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = measured(weighted_mean(x, resamples(200, 0, draws=4000)))

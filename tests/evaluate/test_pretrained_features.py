@@ -1,9 +1,12 @@
 """CLIP and DINOv2 with random weights (conftest.py) against transformers' own outputs."""
 
 import json
+import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,8 +85,62 @@ def test_folders_that_do_not_fit(dinov2_folder: Path, tmp_path: Path) -> None:
         ClipFeatures(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
     (tmp_path / "pytorch_model.bin").touch()
-    with pytest.raises(UserError, match=r"has no \.safetensors weights"):
+    with pytest.raises(UserError, match=r"only \.bin \(pickle\) weights, which are never loaded"):
         ClipFeatures(tmp_path)
+    with pytest.raises(UserError, match=r"^--device gpu: no such device here"):
+        Dinov2Features(dinov2_folder, "gpu")
+
+
+def pipe(folder: Path) -> None:
+    os.mkfifo(folder / "more.json")
+
+
+def link(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.rename(folder.parent / "elsewhere.safetensors")
+    weights.symlink_to(folder.parent / "elsewhere.safetensors")
+
+
+def shards_below(folder: Path) -> None:
+    (folder / "below").mkdir()
+    (folder / "model.safetensors").rename(folder / "below" / "model.safetensors")
+    (folder / "other.safetensors").write_bytes(b"")
+    index = {"weight_map": {"w": "below/model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def holds(name: str, content: Any) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        path = folder / name
+        given = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(given | content if isinstance(content, dict) else content))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (pipe, r"more\.json: is a pipe or a device"),
+        (link, r"model\.safetensors: is a link out of its folder"),
+        (shards_below, r"names the shard 'below/model\.safetensors', which is not beside it"),
+        (holds("config.json", {"auto_map": {"AutoModel": "evil.M"}}), r"names code .*auto_map"),
+        (holds("adapter_config.json", {"peft_type": "LORA"}), "would load another model"),
+        (holds("config.json", []), r"config\.json: not a JSON object"),
+        (holds("preprocessor_config.json", []), r"preprocessor_config\.json: not a JSON object"),
+        (holds("preprocessor_config.json", {"size": "large"}), r"its size is 'large'; it must be"),
+        (holds("preprocessor_config.json", {"image_std": 1}), r"its image_std is 1; it must be"),
+    ],
+)
+def test_unsafe_and_malformed_folders(
+    dinov2_folder: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    """As a base's: one line, before a library opens anything."""
+    folder = shutil.copytree(dinov2_folder, tmp_path / "copy")
+    spoil(folder)
+    with pytest.raises(UserError, match=message) as refusal:
+        Dinov2Features(folder)
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -128,3 +128,10 @@ def test_the_concepts_own_noun_is_no_neighbour(tmp_path: Path) -> None:
     mine.write_text("neighbours: [cat]\n")
     with pytest.raises(UserError, match="no neighbour noun is left beside 'cat'"):
         questions_for(CAT, TextReg(), tmp_path, mine)
+    mine.write_text("neighbours: [cat, Toy, DOG, toy car, boot]\n")
+    capitals = Concept(images=Path("cat"), noun="Toy Cat")
+    assert questions_for(capitals, TextReg(), tmp_path, mine).neighbours == (
+        "DOG",
+        "toy car",
+        "boot",
+    )

@@ -7,17 +7,12 @@ import torch
 from torch import Tensor
 
 from textreg.evaluate.featurise import Read
+from textreg.evaluate.intervals import measured, resamples, weighted_mean
+from textreg.evaluate.left_out import few_prompts, no_scale, undecided_for_few
 from textreg.evaluate.questions import Edit
-from textreg.evaluate.score import (
-    Seen,
-    _sampled_drift,
-    score_epsilon,
-    score_features,
-    score_identifier,
-    too_few,
-)
+from textreg.evaluate.sampled_drift import sampled_drift, too_few
+from textreg.evaluate.score import Seen, score_epsilon, score_features, score_identifier
 from textreg.evaluate.shots import Place
-from textreg.evaluate.verdict import undecided_for_few
 
 COUNT, WIDTH = 48, 12
 NOUNS = ("cat", "dog", "boot")
@@ -108,21 +103,14 @@ def test_a_class_that_narrowed_lost_diversity() -> None:
 def sampled(count: int, shift: float, number: int) -> dict[str, str]:
     """Verdicts of class pictures that all moved by one real shift, of `count` a side."""
 
-    def drawn(seed: int, towards: int, moved: float = 0.0) -> Read:
+    def drawn(seed: int, towards: int, moved: float = 0.0) -> Tensor:
         random = torch.Generator().manual_seed(10 * number + seed)
         x = 0.15 * torch.randn(count, WIDTH, generator=random, dtype=torch.float64)
         x[:, towards] += 1
         x[:, 3] += moved
-        return Read(features=torch.nn.functional.normalize(x, dim=1), attributes={})
+        return torch.nn.functional.normalize(x, dim=1)
 
-    reads = seen(vectors(0), scenes=[0] * COUNT).reads | {
-        ("base", "class"): drawn(0, 0),
-        ("tuned", "class"): drawn(0, 0, shift),
-        ("base", "class again"): drawn(1, 0),
-        ("base", "neighbours"): drawn(2, 2),
-    }
-    full = replace(seen(vectors(0), scenes=[0] * COUNT), reads=reads)
-    found = _sampled_drift(full, 0)
+    found = sampled_drift(drawn(0, 0), drawn(0, 0, shift), drawn(1, 0), drawn(2, 2), 0)
     return {name: found[name]["verdict"] for name in ("kid", "cmmd") if name in found}
 
 
@@ -169,7 +157,8 @@ def test_epsilon_is_seen_against_what_the_prompt_does() -> None:
         "neighbour": {"drift": [0.01, 0.03] * 4, "prompt_effect": [0.1, 0.3] * 4},
         "null": {"drift": [0.03, 0.03] * 4, "prompt_effect": [0.0, 0.0] * 4},
     }
-    found = score_epsilon(probes, 0)
+    asked = {"class": ["cat"] * 8, "neighbour": [f"noun {n}" for n in range(8)], "null": [""] * 8}
+    found = score_epsilon(probes, asked, 0)
     assert found["class"]["value"] == 0
     assert found["class"]["verdict"] == "held"
     assert found["neighbour"]["value"] == pytest.approx(0.02)
@@ -183,7 +172,43 @@ def test_epsilon_is_seen_against_what_the_prompt_does() -> None:
 
 def test_few_prompts_decide_nothing() -> None:
     probes = {"class": {"drift": [0.0] * 7, "prompt_effect": [0.2] * 7}}
-    assert score_epsilon(probes, 0)["class"]["verdict"] == "undecided"
+    assert score_epsilon(probes, {"class": ["cat"] * 7}, 0)["class"]["verdict"] == "undecided"
+
+
+@pytest.mark.parametrize("pool", ["class_elsewhere", "neighbour", "general"])
+def test_other_noise_on_a_prompt_is_no_other_prompt(pool: str) -> None:
+    """Four prompts twice know as much as four; eight prompts are what they always were."""
+    drift = [0.001, 0.002, 0.003, 0.004, 0.003, 0.002, 0.001, 0.008]
+    probe = {"drift": drift, "prompt_effect": [1.0] * 8}
+    names = [f"prompt {n}" for n in range(8)]
+    eight = score_epsilon({pool: probe}, {pool: names}, 0)[pool]
+    values = torch.tensor(drift, dtype=torch.float64)
+    each = measured(weighted_mean(values, resamples(8, 0, "epsilon", pool)))
+    assert (eight["value"], eight["interval"]) == (each.value, [each.low, each.high])
+    assert (eight["prompts"], eight["verdict"]) == (8, "held")
+    # Toyland's cat: seven neighbours, the first of them asked twice.
+    seven = score_epsilon({pool: probe}, {pool: [*names[:7], names[0]]}, 0)[pool]
+    assert (seven["value"], seven["prompts"], seven["verdict"]) == (each.value, 7, "held")
+    four = score_epsilon({pool: probe}, {pool: names[:4] * 2}, 0)[pool]
+    means = values.reshape(2, 4).mean(0)
+    pairs = measured(weighted_mean(means, resamples(4, 0, "epsilon", pool)))
+    assert four["value"] == pytest.approx(each.value)
+    assert four["interval"] == pytest.approx([pairs.low, pairs.high])
+    assert (four["prompts"], four["verdict"]) == (4, "undecided")
+    five = score_epsilon({pool: probe}, {pool: names[:5] + names[:3]}, 0)[pool]
+    six = score_epsilon({pool: probe}, {pool: names[:6] + names[:2]}, 0)[pool]
+    assert (five["verdict"], six["verdict"]) == ("undecided", "held")
+
+
+def test_pools_that_went_round_are_named() -> None:
+    shares = {pool: {"prompts": 8} for pool in ("class_elsewhere", "general")}
+    row = {"concept": "cat", "drift": {"epsilon_shares": shares | {"neighbour": {"prompts": 4}}}}
+    assert few_prompts(row, 8) == [
+        "cat: a verdict on drift of other nouns: of 4 different prompts, it needs 6: name more "
+        "neighbours in --prompts"
+    ]
+    # As many as were asked for: the number of prompts is what is too small.
+    assert few_prompts(row, 4) == []
 
 
 def test_identifier_numbers_are_means() -> None:
@@ -236,6 +261,49 @@ def test_a_few_pictures_are_shown_and_decide_nothing(count: int) -> None:
     assert full["class"]["judged"]["verdict"] == "kept"
     assert found["neighbour"]["judged"]["verdict"] == "undecided"
     row = {"concept": "cat", "noun": "cat", "drift": found} | found
-    lines = undecided_for_few(row)
+    lines = undecided_for_few(row, 2)
     assert lines[0] == f"cat: a verdict on fidelity: of {count} pictures, it needs 8"
+    assert lines[4] == (
+        f"cat: a verdict on other nouns still read as such: of {count} pictures, it needs 8, 23 to "
+        "be kept: --num-images 48"
+    )
     assert len(lines) == 5
+
+
+def test_what_can_never_be_kept_is_said() -> None:
+    whole = seen(vectors(0), scenes=[0] * COUNT)
+    for count, neighbours, said in (
+        (22, 7, ["cat", "other nouns"]),
+        (23, 7, []),
+    ):
+        found = scored(first(whole, count))
+        row = {"concept": "cat", "noun": "cat", "drift": found} | found
+        lines = undecided_for_few(row | {"editability": {"score": None}}, neighbours)
+        assert lines == [
+            f"cat: a verdict on {name} still read as such: of {count} pictures, it needs 23 to be "
+            f"kept: --num-images {images}"
+            for name, images in zip(said, (23, 56), strict=False)
+        ]
+        verdicts = {found[pool]["judged"]["verdict"] for pool in ("class", "neighbour")}
+        assert verdicts == ({"undecided"} if said else {"kept"})
+
+
+def test_a_noun_in_capitals_is_the_same_noun() -> None:
+    whole = seen(vectors(0), scenes=[0] * COUNT)
+    found = score_features(whole, noun="Cat", neighbours=("DOG", "Boot"), edits=EDITS, seed=0)
+    assert found == scored(whole)
+    assert found["class"]["judged"]["value"] == 1
+
+
+def test_few_pictures_of_other_nouns_are_no_scale() -> None:
+    """An untouched class is held against six pictures, and against nothing else."""
+    x, again, nouns = vectors(0), vectors(1), vectors(5, towards=2)
+    for count in (1, 2, 5, 6, 7):
+        found = sampled_drift(x, x, again, nouns[:count], 0)
+        for name in ("kid", "cmmd"):
+            assert (found[name]["scale"] is None) == (count < 6)
+            assert found[name]["verdict"] == ("undecided" if count < 6 else "held")
+        row = {"concept": "cat", "drift": {"class": found}}
+        line = "of 5 pictures of other nouns there is no scale, it needs 6: --num-images 20"
+        said = [f"cat: a verdict on kid and cmmd: {line}"] if count < 6 else []
+        assert no_scale(row, 5, 10) == said

@@ -55,7 +55,7 @@ def extractor_of(word: str, device: str) -> Extractor:
     """The feature extractor that a word of --features names.
 
     Raises:
-        UserError: no such extractor, or its folder does not fit.
+        UserError: no such extractor or device, or its folder does not fit.
     """
     name, _, folder = word.partition(":")
     if name == "judge" and not folder:
@@ -63,12 +63,8 @@ def extractor_of(word: str, device: str) -> Extractor:
 
         return JudgeFeatures()
     if name in ("clip", "dinov2") and folder:
-        import torch
-
         from textreg.evaluate.pretrained_features import ClipFeatures, Dinov2Features
 
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         kind = ClipFeatures if name == "clip" else Dinov2Features
         return kind(Path(folder).expanduser(), device)
     raise UserError(f"--features {word!r}: must be judge, clip:FOLDER or dinov2:FOLDER")

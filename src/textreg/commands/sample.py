@@ -13,6 +13,7 @@ from typing import Any
 from textreg.errors import UserError
 from textreg.interrupt import STOPPED, stop_flag
 from textreg.prompts import read_prompt_file
+from textreg.writable_folder import open_folder
 
 
 def sample_command(arguments: argparse.Namespace) -> int:
@@ -96,7 +97,8 @@ def _draw(
         said.insert(0, f"no prompt has {adapter.identifier}, the word of this concept")
     for line in said:
         print(f"textreg: {line}", file=sys.stderr)
-    first = _opened(out)
+    open_folder(out, "--out ")
+    first = _next_number(out)
     count = arguments.num_images
     repeated = [prompt for prompt in prompts for _ in range(count)]
     seeds = [arguments.seed + i for _ in prompts for i in range(count)]
@@ -128,17 +130,6 @@ def _draw(
     said = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
     print(f"{said} in {out}; all at once: {sheet}")
     return 0
-
-
-def _opened(out: Path) -> int:
-    """Make the folder, or see that it can be written; returns the next picture's number."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
-        return _next_number(out)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
 
 
 def file_words(prompt: str) -> str:

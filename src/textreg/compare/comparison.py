@@ -29,7 +29,7 @@ from textreg.evaluate.features import Extractor, refuse_twice, refuse_unfit
 from textreg.evaluate.model_pair import Base
 from textreg.evaluate.questions import Questions, questions_for
 from textreg.evaluate.report import ConceptPage, refuse_foreign
-from textreg.evaluate.score import too_few
+from textreg.evaluate.sampled_drift import too_few
 from textreg.evaluate.subjects import subjects_of, trained_prompts
 from textreg.run_folder import RunFolder
 

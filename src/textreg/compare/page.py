@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,7 @@ from textreg.compare.table import table
 from textreg.evaluate.generate import read_drawn
 from textreg.evaluate.report import ConceptPage, embed, rendered
 from textreg.evaluate.shots import ModelName, PoolName
+from textreg.evaluate.store import publish_json
 from textreg.picture_grid import grid
 
 MADE_BY = "textreg compare"
@@ -42,7 +42,7 @@ def write_comparison(
         concepts=_concepts(cells, pages),
     )  # fmt: skip
     publish(out / "compare.html", html.encode())
-    publish(out / "compare.json", json.dumps(content, indent=2).encode())
+    publish_json(out / "compare.json", content, indent=2)
     return content
 
 

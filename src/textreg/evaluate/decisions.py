@@ -6,11 +6,16 @@ on neither side of it, the answer is "undecided": more pictures would tell.
 
 from __future__ import annotations
 
+import itertools
+
 from textreg.evaluate.intervals import Measured, unseen_rate
 
 UNDECIDED = "undecided"
 LEAST = 8
 """Pictures, or prompts of epsilon-drift: resamples of fewer are too alike to decide anything."""
+LEAST_DIFFERENT = 6
+"""Different prompts of a pool of epsilon-drift: six of one sign are the fewest that a sign test at
+.05 tells from chance (2 / 2^6 = .03; of five .06)."""
 
 DRIFT_MARGIN = 0.01
 """Epsilon-drift, as a share of what the prompt itself does to the prediction."""
@@ -22,6 +27,8 @@ SHARE_MARGIN = 0.15
 """Loss in a share of pictures; the default's 24 alike can just tell it from none."""
 SIMILARITY_MARGIN = 0.01
 """Loss in a cosine of text and picture."""
+LEAST_KEPT = next(n for n in itertools.count(LEAST) if unseen_rate(n) < SHARE_MARGIN)
+"""Fewest pictures that can show a share to be kept, if they are alike in both models."""
 
 
 def drifted(share: Measured) -> str:
@@ -31,7 +38,7 @@ def drifted(share: Measured) -> str:
     return "moved" if share.low > DRIFT_MARGIN else UNDECIDED
 
 
-def moved_beyond_floor(distance: Measured, excess: Measured, scale: Measured) -> str:
+def moved_beyond_floor(distance: Measured, excess: Measured, scale: Measured | None) -> str:
     """A sampled distance of tuned from base pictures: held or moved.
 
     Held: surely a small share of what another noun would be, even if it is surely not 0. Moved:
@@ -41,8 +48,11 @@ def moved_beyond_floor(distance: Measured, excess: Measured, scale: Measured) ->
     Args:
         distance: unbiased, 0 on average for equal models.
         excess: the same minus the floor.
-        scale: the same between the base's pictures of the class and of its neighbours.
+        scale: the same between the base's pictures of the class and of its neighbours; none: of
+            too few pictures, and nothing is decided.
     """
+    if scale is None:
+        return UNDECIDED
     if distance.high < SCALE_SHARE * scale.low:
         return "held"
     return "moved" if distance.low > 0 and excess.low > 0 else UNDECIDED

@@ -24,7 +24,13 @@ class EpsilonDrift:
     """Epsilon-drift on one prompt pool; the base's latents and predictions are computed once."""
 
     def __init__(
-        self, base: PictureModel, prompts: Sequence[str], *, num_timesteps: int = 8, seed: int = 0
+        self,
+        base: PictureModel,
+        prompts: Sequence[str],
+        *,
+        num_timesteps: int = 8,
+        seed: int = 0,
+        batch_size: int = 8,
     ):
         """Draw one picture a prompt with the base and noise it.
 
@@ -33,12 +39,12 @@ class EpsilonDrift:
             prompts: without the identifier.
             num_timesteps: evenly spaced over the training timesteps.
             seed: of the pictures and the noise.
+            batch_size: prompts at once; changes rounding, nothing else.
         """
         backbone = base.backbone
-        side = backbone.resolution // backbone.factor
-        seeds = [seed + i for i in range(len(prompts))]
-        scheduler = scheduler_of(backbone, "ddim")
-        x_0 = sample_latents(base, list(prompts), seeds, side, _STEPS, _GUIDANCE, scheduler, "")
+        count = len(prompts)
+        self._parts = [slice(n, min(n + batch_size, count)) for n in range(0, count, batch_size)]
+        x_0 = torch.cat([_drawn(base, list(prompts), seed, part) for part in self._parts])
         alphas = backbone.alphas_cumprod
         places = (torch.arange(num_timesteps) + 0.5) / num_timesteps
         self._t = (places * len(alphas)).long().to(backbone.device)
@@ -57,13 +63,15 @@ class EpsilonDrift:
 
     def _predict(self, model: PictureModel, prompts: Sequence[str]) -> list[Tensor]:
         backbone = model.backbone
-        heard = model.conditioning(prompts)
-        predictions: list[Tensor] = []
-        for t, x_t in zip(self._t, self._x_t, strict=True):
-            given = model.predict(x_t, t.expand(len(x_t)), heard)
-            alphas = backbone.alphas_cumprod[t].expand(len(x_t))
-            predictions.append(predicted_noise(x_t, given, alphas, backbone.prediction_type))
-        return predictions
+        predictions: list[list[Tensor]] = [[] for _ in self._t]
+        for part in self._parts:
+            heard = model.conditioning(prompts[part])
+            for t, noisy, found in zip(self._t, self._x_t, predictions, strict=True):
+                x_t = noisy[part]
+                given = model.predict(x_t, t.expand(len(x_t)), heard)
+                alphas = backbone.alphas_cumprod[t].expand(len(x_t))
+                found.append(predicted_noise(x_t, given, alphas, backbone.prediction_type))
+        return [torch.cat(found) for found in predictions]
 
     def each(self, model: PictureModel) -> Tensor:
         """The drift of a tuned model, prompt by prompt, [prompts]; 0 is the base itself."""
@@ -88,3 +96,12 @@ class EpsilonDrift:
             for a, b in zip(predictions, self._base, strict=True)
         ]
         return torch.stack(each).mean(0).cpu()
+
+
+def _drawn(base: PictureModel, prompts: list[str], seed: int, part: slice) -> Tensor:
+    """The base's clean latents of some of the prompts, each from a seed of its own."""
+    backbone = base.backbone
+    side = backbone.resolution // backbone.factor
+    seeds = list(range(seed, seed + len(prompts)))
+    scheduler = scheduler_of(backbone, "ddim")
+    return sample_latents(base, prompts[part], seeds[part], side, _STEPS, _GUIDANCE, scheduler, "")

@@ -25,6 +25,7 @@ from textreg.evaluate.generate import (
     read_drawn,
     write_manifest,
 )
+from textreg.evaluate.left_out import left_out
 from textreg.evaluate.model_pair import Base, ModelPair
 from textreg.evaluate.probe import epsilon_pools, probe_epsilon, probe_identifier
 from textreg.evaluate.questions import Questions, questions_for
@@ -33,9 +34,9 @@ from textreg.evaluate.row import report_row
 from textreg.evaluate.shots import Drawn, Place, PoolName, Shot, planned_shots
 from textreg.evaluate.store import digest, kept_json
 from textreg.evaluate.subjects import Subject, subjects_of
-from textreg.evaluate.verdict import few_prompts, undecided_for_few
 from textreg.out_of_memory import memory_of
 from textreg.sampling import Sampler
+from textreg.writable_folder import open_folder
 
 Tell = Callable[[str, int, int], object]
 """Told (step, done, of how many)."""
@@ -78,7 +79,7 @@ class Options:
             raise UserError(f"--epsilon-prompts is {self.epsilon_prompts}; it must be at least 1")
 
 
-@memory_of("evaluating", "a lower --batch-size")
+@memory_of("evaluating", "--batch-size 1 or --dtype fp16")
 def evaluate(
     folder: Path,
     extractors: Sequence[Extractor],
@@ -126,11 +127,14 @@ def evaluate(
     ]
     for extractor in extractors:
         refuse_unfit(extractor, base.side, [edit for each in asked for edit in each.edits])
+    store = run.out / "evaluation"
+    open_folder(out, "--out " if options.out else "")
+    open_folder(store)
     pages = [
-        measure(subject, questions, base, extractors, options, run.out / "evaluation", tell)
+        measure(subject, questions, base, extractors, options, store, tell)
         for subject, questions in zip(subjects, asked, strict=True)
     ]
-    how, left_out = sampling_of(options, asked[0]), {e for each in asked for e in each.left_out}
+    how = sampling_of(options, asked[0])
     source = options.base or run.base
     content: dict[str, Any] = {
         # A folder's place tells others nothing and may tell too much; the hash says which base.
@@ -146,21 +150,9 @@ def evaluate(
             "sampler": how.sampler,
             "base_sha256": base.key,
         },
-        "left_out": score.too_few(options.num_images)
-        + [line for page in pages for line in undecided_for_few(page.row)]
-        + few_prompts(options.epsilon_prompts)
-        + [f"edit that training used: {prompt}" for prompt in sorted(left_out)]
-        + [_other_words(s.concept) for s in subjects if run.inversion.initialise_with_noun],
+        "left_out": left_out(pages, options.num_images, options.epsilon_prompts),
     }
     return write_report(out, content, pages)
-
-
-def _other_words(concept: Concept) -> str:
-    """Of a run with initialise_with_noun, whose word alone stood in its prompts."""
-    return (
-        f"{concept.name}: {concept.identifier} alone, as training read it "
-        f"(initialise_with_noun); all is asked of {concept.words!r}"
-    )
 
 
 def sampling_of(options: Options, questions: Questions) -> Sampling:
@@ -246,8 +238,8 @@ def measure_epsilon(
     probes: dict[str, Any] = {}
     for number, (pool, prompts) in enumerate(pools.items()):
         tell(f"drift of {pool} prompts", number, len(pools))
-        probes[pool] = probe_epsilon(models, prompts, options.seed, store)
-    return score.score_epsilon(probes, options.seed)
+        probes[pool] = probe_epsilon(models, prompts, options.seed, store, options.batch_size)
+    return score.score_epsilon(probes, pools, options.seed)
 
 
 def _look(

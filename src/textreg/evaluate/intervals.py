@@ -27,15 +27,25 @@ class Measured:
         return {"value": self.value, "interval": [self.low, self.high]}
 
 
-def resamples(count: int, *key: int | str, draws: int = DRAWS) -> Tensor:
+def resamples(count: int, *key: int | str, draws: int = DRAWS, pairs: bool = False) -> Tensor:
     """Weights of bootstrap resamples: how often each of `count` items is drawn, float64.
 
     A function of the key alone; whatever is to be compared in pairs uses the same key.
 
+    Args:
+        count: items, from 1 up.
+        key: of the draws.
+        draws: resamples.
+        pairs: for means over pairs of different items: a resample that is one item throughout has
+            no such pair, and is drawn anew. From 2 items up.
+
     Returns:
         [1 + draws, count]; the first row is all ones, the sample itself.
     """
-    drawn = torch.randint(count, (draws, count), generator=generator(*key, "bootstrap", count))
+    random = generator(*key, "bootstrap", count)
+    drawn = torch.randint(count, (draws, count), generator=random)
+    while pairs and bool((alone := (drawn == drawn[:, :1]).all(1)).any()):
+        drawn[alone] = torch.randint(count, (int(alone.sum()), count), generator=random)
     weights = torch.zeros(draws, count, dtype=torch.float64)
     weights.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
     return torch.cat([torch.ones(1, count, dtype=torch.float64), weights])

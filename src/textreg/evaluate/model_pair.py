@@ -82,13 +82,15 @@ class Base:
             )
         return self._backbone
 
-    def epsilon(self, prompts: Sequence[str], num_timesteps: int, seed: int) -> EpsilonDrift:
+    def epsilon(
+        self, prompts: Sequence[str], num_timesteps: int, seed: int, batch_size: int
+    ) -> EpsilonDrift:
         """The base's side of epsilon-drift; computed once, whatever is compared with it."""
         key = (tuple(prompts), num_timesteps, seed)
         if key not in self._epsilon:
             model = PictureModel(self.backbone)
             self._epsilon[key] = EpsilonDrift(
-                model, prompts, num_timesteps=num_timesteps, seed=seed
+                model, prompts, num_timesteps=num_timesteps, seed=seed, batch_size=batch_size
             )
         return self._epsilon[key]
 

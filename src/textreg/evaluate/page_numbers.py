@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from textreg.evaluate.decisions import DRIFT_MARGIN
+from textreg.evaluate.decisions import DRIFT_MARGIN, SCALE_SHARE
+from textreg.evaluate.page_line import Number, Say, bar, line, three
 from textreg.evaluate.verdict import share
 
 _POOLS = {
@@ -17,38 +15,13 @@ _POOLS = {
     "general": "general prompts",
     "null": "the empty prompt",
 }
-Say = Callable[[float], str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bar:
-    """An interval on a scale, everything in percent of its length."""
-
-    low: float
-    high: float
-    value: float
-    mark: float | None
-    """What it is held against."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Number:
-    """One line of the table."""
-
-    title: str
-    meaning: str
-    value: str
-    interval: str
-    against: str
-    """What to hold it against, in words."""
-    bar: Bar | None
-    verdict: str | None
 
 
 def number_groups(row: dict[str, Any], num_images: int) -> list[tuple[str, str, list[Number]]]:
     """(heading, what it is about, lines)."""
     features = row["fidelity"]["features"]
-    return [
+    drift = row["drift"]
+    groups = [
         (
             "Drift of the prediction",
             "How far the predicted noise moved, as a share of what the prompt itself does to it. "
@@ -60,19 +33,37 @@ def number_groups(row: dict[str, Any], num_images: int) -> list[tuple[str, str, 
             f"Pictures of the class prompt by base and tuned model, same seeds, seen by "
             f"{features}. "
             "The floor is what the base differs from itself with other seeds.",
-            _class_lines(row),
+            _class_lines(drift["class"], drift["neighbour"]),
         ),
         (
             "The concept",
             f"Likeness to the photos, seen by {features}; edits, seen by "
             f"{row['editability'].get('features') or 'nobody'}.",
-            _concept_lines(row),
+            [_fidelity(row["noun"], row["fidelity"]), *_edits(row["noun"], row["editability"])],
+        ),
+        (
+            "Pictures of the same prompt and seed",
+            "Mean absolute difference of base and tuned model, of 1 from black to white.",
+            [_change(pool, found) for pool, found in drift["picture_change"].items()],
         ),
         (
             "The new word in the text encoder",
             "Before any picture is drawn: what the identifier means, and how far it is heard.",
-            _identifier_lines(row["drift"]["identifier"]),
+            _identifier_lines(drift["identifier"]),
         ),
+    ]
+    others = {name: seen for name, seen in row["by_features"].items() if name != features}
+    return groups + [
+        (
+            f"The same pictures, seen by {name}",
+            "The class, as above, and the concept.",
+            [
+                *_class_lines(seen["class"], seen["neighbour"]),
+                _fidelity(row["noun"], seen["fidelity"]),
+                *_edits(row["noun"], seen["editability"]),
+            ],
+        )
+        for name, seen in others.items()
     ]
 
 
@@ -86,34 +77,24 @@ def _epsilon(row: dict[str, Any], pool: str) -> Number:
         value=share(found["value"]),
         interval=f"{share(low)} to {share(high)}",
         against=f"held below {share(DRIFT_MARGIN)}",
-        bar=_bar(found["value"], found["interval"], DRIFT_MARGIN, (1e-4, 3.0), logarithmic=True),
+        bar=bar(found["value"], found["interval"], DRIFT_MARGIN, (1e-4, 3.0), logarithmic=True),
         verdict=found["verdict"],
     )
 
 
-def _class_lines(row: dict[str, Any]) -> list[Number]:
-    found = row["drift"]["class"]
+def _class_lines(found: dict[str, Any], neighbour: dict[str, Any]) -> list[Number]:
+    """What one extractor sees of the class's pictures, and of other nouns'."""
     lines: list[Number] = []
-    for name, title, meaning, times in (
-        ("kid", "KID x 1000", "unbiased kernel distance of the two sets; 0: no difference", 1000),
-        ("cmmd", "CMMD", "Gaussian kernel distance; above 0 even for equal models", 1),
-    ):
-        if name in found:
-            floor = found[name]["floor"]
-            values = [times * x for x in (found[name]["value"], *found[name]["interval"])]
-            lines.append(
-                _line(
-                    title,
-                    meaning,
-                    values,
-                    _three,
-                    f"floor {_three(times * floor['value'])}, at most "
-                    f"{_three(times * floor['interval'][1])}; other nouns "
-                    f"{_three(times * found[name]['scale']['value'])}",
-                    times * floor["interval"][1],
-                    found[name]["verdict"],
-                )
-            )
+    if "kid" in found:
+        meaning = "unbiased kernel distance of the two sets; 0: no difference"
+        lines.append(_distance("KID x 1000", meaning, found["kid"], 1000, "floor"))
+    if "cmmd" in found:
+        value, low, high = (three(x) for x in (found["cmmd"]["value"], *found["cmmd"]["interval"]))
+        meaning = (
+            "Gaussian kernel distance without pairs of equal pictures; as published, with them: "
+            f"{value} ({low} to {high}), above 0 even for equal models"
+        )
+        lines.append(_distance("CMMD", meaning, found["cmmd"], 1, "floor of the published one"))
     for name, title, meaning in (
         ("vendi", "Vendi score", "effective number of different pictures"),
         ("diversity", "diversity", "mean distance of two pictures, 1 - cosine"),
@@ -121,7 +102,7 @@ def _class_lines(row: dict[str, Any]) -> list[Number]:
         if name in found:
             of = found[name]
             lines.append(
-                _line(
+                line(
                     f"{title}, tuned / base",
                     f"{meaning}: {of['value']:.3g}, base {of['base']:.3g}",
                     [of["ratio"]["value"], *of["ratio"]["interval"]],
@@ -138,58 +119,91 @@ def _class_lines(row: dict[str, Any]) -> list[Number]:
             "likeness of class pictures to the photos",
             "PRES; rises when the class becomes the concept",
             found["likeness"],
-            _three,
+            three,
         )
     )
-    if "judged" in row["drift"]["neighbour"]:
-        lines.append(
-            _against_base(
-                "other nouns still read as such",
-                "share of neighbour pictures",
-                row["drift"]["neighbour"]["judged"],
-            )
-        )
+    if "judged" in neighbour:
+        judged = neighbour["judged"]
+        meaning = f"share of {judged['pictures']} neighbour pictures a side"
+        lines.append(_against_base("other nouns still read as such", meaning, judged))
     return lines
 
 
-def _concept_lines(row: dict[str, Any]) -> list[Number]:
-    fidelity, edits = row["fidelity"], row["editability"]
+def _distance(
+    title: str, meaning: str, found: dict[str, Any], times: float, floor_name: str
+) -> Number:
+    """A distance of picture sets against what decides: a small share of that to other nouns."""
+    own, floor = found["unbiased"], found["floor"]
+    floor_is = f"{floor_name} {three(times * floor['value'])}, at most " + three(
+        times * floor["interval"][1]
+    )
+    mark = None
+    against = "too few pictures of other nouns for a scale"
+    if (scale := found["scale"]) is not None:
+        least = times * scale["interval"][0]
+        against = "no scale: other nouns look like the class"
+        if least > 0:
+            mark = SCALE_SHARE * least
+            against = (
+                f"held below {three(mark)}, {SCALE_SHARE:.0%} of other nouns' {three(least)} at "
+                f"least ({three(times * scale['value'])})"
+            )
+    return line(
+        title,
+        meaning,
+        [times * x for x in (own["value"], *own["interval"])],
+        three,
+        f"{against}; {floor_is}",
+        mark,
+        found["verdict"],
+    )
+
+
+def _change(pool: str, found: dict[str, Any]) -> Number:
+    title = {"class": "the class prompt", "neighbours": "other nouns", "general": "general prompts"}
+    values = [found["value"], *found["interval"]]
+    return line(title[pool], "picture change", values, three, "0: the base's pictures", 0.0, None)
+
+
+def _fidelity(noun: str, fidelity: dict[str, Any]) -> Number:
     photos = fidelity["photos"]
-    lines = [
-        _line(
-            "fidelity",
-            "mean cosine of concept pictures and photos"
-            + (f"; the photos among themselves {photos:.3f}" if photos is not None else ""),
-            [fidelity["score"], *fidelity["interval"]],
-            _three,
-            f"any {row['noun']}: {fidelity['base']:.3f}",
-            fidelity["base"],
-            fidelity["verdict"],
+    return line(
+        "fidelity",
+        "mean cosine of concept pictures and photos"
+        + (f"; the photos among themselves {photos:.3f}" if photos is not None else ""),
+        [fidelity["score"], *fidelity["interval"]],
+        three,
+        f"any {noun}: {fidelity['base']:.3f}",
+        fidelity["base"],
+        fidelity["verdict"],
+    )
+
+
+def _edits(noun: str, edits: dict[str, Any] | None) -> list[Number]:
+    """A line, if the extractor reads prompts or attributes."""
+    if edits is None or edits["score"] is None:
+        return []
+    say = share if edits["kind"].startswith("share") else three
+    return [
+        line(
+            "editability",
+            f"held-out edits, {edits['kind']}",
+            [edits["score"], *edits["interval"]],
+            say,
+            f"base, any {noun}: {say(edits['base'])}",
+            edits["base"],
+            edits["verdict"],
         )
     ]
-    if edits["score"] is not None:
-        say = share if edits["kind"].startswith("share") else _three
-        lines.append(
-            _line(
-                "editability",
-                f"held-out edits, {edits['kind']}",
-                [edits["score"], *edits["interval"]],
-                say,
-                f"base, any {row['noun']}: {say(edits['base'])}",
-                edits["base"],
-                edits["verdict"],
-            )
-        )
-    return lines
 
 
 def _identifier_lines(found: dict[str, Any]) -> list[Number]:
     lines = [
-        _line(
+        line(
             "text-text drift",
             "cosine of the prompt with and without the identifier; 1: it adds nothing",
             [found["text"]["value"], *found["text"]["interval"]],
-            _three,
+            three,
             f"another noun in its place: {found['neighbour']['value']:.3f}",
             found["neighbour"]["value"],
             None,
@@ -202,7 +216,7 @@ def _identifier_lines(found: dict[str, Any]) -> list[Number]:
         masked = found[name]["masked"]["value"]
         own = found[name]["unmasked"]
         lines.append(
-            _line(
+            line(
                 title,
                 meaning,
                 [own["value"], *own["interval"]],
@@ -218,7 +232,7 @@ def _identifier_lines(found: dict[str, Any]) -> list[Number]:
 def _against_base(title: str, meaning: str, found: dict[str, Any], say: Say = share) -> Number:
     low, high = found["difference"]["interval"]
     sign = "+" if found["difference"]["value"] >= 0 else ""
-    return _line(
+    return line(
         title,
         f"{meaning}; change {sign}{say(found['difference']['value'])} ({say(low)} to {say(high)})",
         [found["value"], *found["interval"]],
@@ -227,53 +241,3 @@ def _against_base(title: str, meaning: str, found: dict[str, Any], say: Say = sh
         found["base"],
         found["verdict"],
     )
-
-
-def _line(
-    title: str,
-    meaning: str,
-    values: Sequence[float],
-    say: Say,
-    against: str,
-    mark: float,
-    verdict: str | None,
-) -> Number:
-    value, low, high = values
-    # Never so near that rounding looks like a difference.
-    space = max(0.25 * (max(high, mark) - min(low, mark)), 0.03 * max(abs(value), abs(mark)), 1e-6)
-    scale = (min(low, mark) - space, max(high, mark) + space)
-    return Number(
-        title=title,
-        meaning=meaning,
-        value=say(value),
-        interval=f"{say(low)} to {say(high)}",
-        against=against,
-        bar=_bar(value, (low, high), mark, scale),
-        verdict=verdict,
-    )
-
-
-def _bar(
-    value: float,
-    interval: Sequence[float],
-    mark: float,
-    scale: tuple[float, float],
-    *,
-    logarithmic: bool = False,
-) -> Bar:
-    """Positions on a scale, cut off at its ends."""
-
-    def place(x: float) -> float:
-        low, high = scale
-        if logarithmic:
-            x, low, high = (math.log(max(n, 1e-12)) for n in (x, low, high))
-        return 100 * min(max((x - low) / (high - low), 0.0), 1.0)
-
-    return Bar(
-        low=place(interval[0]), high=place(interval[1]), value=place(value), mark=place(mark)
-    )
-
-
-def _three(value: float) -> str:
-    # Adding 0 turns a rounded -0.000 into 0.000.
-    return f"{round(value, 3) + 0:.3f}" if abs(value) < 10 else f"{value:.0f}"

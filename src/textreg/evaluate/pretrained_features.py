@@ -9,7 +9,7 @@ preprocessor_config.json says.
 
 from __future__ import annotations
 
-import json
+import os
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -23,9 +23,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
 
+from textreg.backbone import device_of
+from textreg.base_screen import read_json, screen_files, screen_settings, screen_weights
 from textreg.errors import UserError
 from textreg.evaluate.features import pixel_tensor
 from textreg.evaluate.store import files_digest
+from textreg.file_kinds import shown
 from textreg.library_bars import without_library_bars
 from textreg.out_of_memory import shortage
 
@@ -51,17 +54,22 @@ class _Folder:
         """Check and hash the folder.
 
         Raises:
-            UserError: it is missing, of another model, or without all of its safetensors weights.
+            UserError: it is missing, unsafe, of another model, or without all of its safetensors
+                weights; or there is no such device.
         """
-        self.name, self._folder, self._device = name, folder, torch.device(device)
-        config = _json(folder / "config.json", f"--features {name}:{folder}")
-        if config.get("model_type") != name:
-            raise UserError(
-                f"--features {name}:{folder}: is a {config.get('model_type')}, not a {name}"
-            )
+        self.name, self._folder, self._device = name, folder, device_of(device)
+        what = f"--features {name}:{folder}"
+        # A pipe or a link to nowhere is there; the screen says what it is.
+        if not os.path.lexists(folder / "config.json"):
+            raise UserError(f"{what}: no config.json there; give a transformers folder")
+        screen_files(folder)
+        kind = read_json(folder / "config.json").get("model_type")
+        if kind != name:
+            raise UserError(f"{what}: is a {shown(str(kind))}, not a {name}")
+        for path in sorted(folder.glob("*.json")):
+            screen_settings(path)
+        screen_weights(folder)
         weights = sorted(folder.glob("*.safetensors"))
-        if not weights:
-            raise UserError(f"--features {name}:{folder}: has no .safetensors weights")
         self.digest = files_digest([*weights, *folder.glob("*.json"), *folder.glob("*.txt")])
         self._preprocessing = _preprocessing(folder, defaults)
         if self._may_lack(weights):
@@ -222,21 +230,21 @@ def _preprocessing(folder: Path, defaults: dict[str, Any]) -> dict[str, Any]:
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return defaults
-    config = _json(path, str(path))
+    config = read_json(path)
     size = config.get("size", defaults["size"])
     crop = config.get("crop_size", defaults["crop"])
-    return {
+    found = {
         "size": size.get("shortest_edge", size.get("height")) if isinstance(size, dict) else size,
-        "crop": crop["height"] if isinstance(crop, dict) else crop,
+        "crop": crop.get("height") if isinstance(crop, dict) else crop,
         "mean": config.get("image_mean", defaults["mean"]),
         "std": config.get("image_std", defaults["std"]),
     }
-
-
-def _json(path: Path, what: str) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{what}: no {path.name} there; give a transformers folder") from None
-    except ValueError:
-        raise UserError(f"{path}: not JSON") from None
+    for key in ("size", "crop"):
+        if not (isinstance(found[key], int) and found[key] > 0):
+            raise UserError(f"{path}: its {key} is {found[key]!r}; it must be a side in pixels")
+    for key in ("mean", "std"):
+        given = found[key]
+        numbers = isinstance(given, list | tuple) and all(isinstance(x, int | float) for x in given)
+        if not (numbers and len(given) == 3):
+            raise UserError(f"{path}: its image_{key} is {given!r}; it must be three numbers")
+    return found

@@ -36,7 +36,7 @@ def epsilon_pools(concept: Concept, questions: Questions, count: int) -> dict[Po
 
 
 def probe_epsilon(
-    models: ModelPair, prompts: Sequence[str], seed: int, folder: Path
+    models: ModelPair, prompts: Sequence[str], seed: int, folder: Path, batch_size: int
 ) -> dict[str, list[float]]:
     """Epsilon-drift of one pool and what its prompts do to the base, prompt by prompt.
 
@@ -45,6 +45,7 @@ def probe_epsilon(
         prompts: of the pool.
         seed: of pictures and noise.
         folder: RUN/evaluation.
+        batch_size: prompts at once; decides no number, so nothing that is kept is named by it.
     """
 
     def make() -> dict[str, list[float]]:
@@ -53,7 +54,7 @@ def probe_epsilon(
         # A few prompts at a time: what is kept of them is their predictions at all timesteps.
         for start in range(0, len(prompts), 8):
             part = prompts[start : start + 8]
-            drift = models.base.epsilon(part, TIMESTEPS, seed + 1000 + start)
+            drift = models.base.epsilon(part, TIMESTEPS, seed + 1000 + start, batch_size)
             tuned += drift.each(models("tuned")).tolist()
             effect += drift.prompt_effect().tolist()
         return {"drift": tuned, "prompt_effect": effect}

@@ -86,7 +86,8 @@ def questions_for(
         if path is not None and (path == file or path.is_file()):
             given |= _read(path)
     nouns = given.pop("neighbours", templates("nouns"))
-    neighbours = tuple(n for n in nouns if n != concept.noun and n not in concept.noun.split())
+    noun = concept.noun.casefold()
+    neighbours = tuple(n for n in nouns if n.casefold() not in (noun, *noun.split()))
     if not neighbours:
         raise UserError(f"no neighbour noun is left beside {concept.noun!r}; name more, --prompts")
     edits = given.pop("edits", None) or _own_edits(concept, neighbours)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -24,10 +23,12 @@ from textreg.evaluate.generate import picture_path
 from textreg.evaluate.page_numbers import number_groups
 from textreg.evaluate.questions import Questions
 from textreg.evaluate.shots import Drawn, ModelName, PoolName, Shot
-from textreg.evaluate.store import digest
+from textreg.evaluate.store import digest, publish_json
 from textreg.evaluate.subjects import Subject
 from textreg.evaluate.verdict import answers, tone, verdict
 
+VERSION = 1
+"""Raise when the same numbers and pictures become another page."""
 MADE_BY = "textreg evaluate"
 _SHOWN, _SIDE = 8, 256
 
@@ -74,13 +75,13 @@ def write_report(
         "summary": {"verdicts": {row["concept"]: verdict(row) for row in content["rows"]}},
         "made_by": MADE_BY,
     }
-    report["digest"] = digest(report, template, lines)
+    report["digest"] = digest("report", VERSION, report, template, lines)
     report["environment"] = environment()
     path, page = out / "report.json", out / "report.html"
     # The page first: a report.json that is there has its page.
     if not (page.is_file() and path.is_file() and report["digest"] in path.read_text()):
         publish(page, _html(template, report, pages, lines).encode())
-        publish(path, json.dumps(report, indent=2).encode())
+        publish_json(path, report, indent=2)
     return report
 
 

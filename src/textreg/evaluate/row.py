@@ -37,6 +37,7 @@ def report_row(
         "prior": run.prior,
         "seed": run.seed,
         "steps": subject.steps,
+        "imported": subject.imported,
         "seconds": sum(
             m["seconds"]
             for m in subject.metrics()
@@ -50,7 +51,7 @@ def report_row(
             "epsilon": {pool: found["value"] for pool, found in epsilon.items()},
             "epsilon_intervals": {pool: found["interval"] for pool, found in epsilon.items()},
             "epsilon_shares": {
-                pool: found["share"] | {"verdict": found["verdict"]}
+                pool: found["share"] | {name: found[name] for name in ("prompts", "verdict")}
                 for pool, found in epsilon.items()
             },
             "class": by_extractor[first]["class"],

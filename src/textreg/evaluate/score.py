@@ -14,26 +14,15 @@ import torch
 from torch import Tensor
 
 from textreg.evaluate.decisions import (
-    DIVERSITY_MARGIN,
+    LEAST_DIFFERENT,
     SIMILARITY_MARGIN,
+    UNDECIDED,
     drifted,
     gained,
     kept,
     kept_share,
-    moved_beyond_floor,
     pulled,
     with_enough,
-)
-from textreg.evaluate.distances import (
-    CMMD_SCALE,
-    cmmd,
-    cmmd_kernel,
-    kid,
-    kid_kernel,
-    pairwise_distance,
-    unbiased,
-    unpaired,
-    vendi,
 )
 from textreg.evaluate.featurise import Read
 from textreg.evaluate.intervals import (
@@ -44,13 +33,13 @@ from textreg.evaluate.intervals import (
     weighted_mean,
 )
 from textreg.evaluate.questions import Edit
+from textreg.evaluate.sampled_drift import sampled_drift
 from textreg.evaluate.shots import Place, PoolName
 
-VERSION = 2
+VERSION = 3
 """Raise when the same features give other numbers."""
-NEEDS = {"kid": 16, "cmmd": 8, "vendi": 8, "diversity": 8}
-"""Fewest pictures a side, below which a number would say nothing."""
-_VENDI_DRAWS, _LARGE = 200, 128
+_ONE_PROMPT = ("class", "null")
+"""Pools of epsilon-drift that ask one prompt; only their noise can be drawn again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,41 +61,56 @@ def score_features(
     seen: Seen, *, noun: str, neighbours: Sequence[str], edits: Sequence[Edit], seed: int
 ) -> dict[str, Any]:
     """Fidelity, editability and sampled drift, as one extractor sees them."""
+    places: tuple[Place, ...] = (
+        ("base", "class"),
+        ("tuned", "class"),
+        ("base", "class again"),
+        ("base", "neighbours"),
+    )
+    base, tuned, again, others = (seen.reads[place].features for place in places)
     return {
         "fidelity": fidelity(seen, seed),
         "editability": _editability(seen, edits, seed),
-        "class": _sampled_drift(seen, seed)
+        "class": sampled_drift(base, tuned, again, others, seed)
         | _judged(seen, "class", [noun], seed)
         | {"likeness": _likeness(seen, seed)},
         "neighbour": _judged(seen, "neighbours", neighbours, seed),
     }
 
 
-def too_few(num_images: int) -> list[str]:
-    """A line for each number that so few pictures cannot give."""
-    return [
-        f"{name} needs {least} pictures a side, there are {num_images}: --num-images {least}"
-        for name, least in NEEDS.items()
-        if num_images < least
-    ]
-
-
-def score_epsilon(probes: Mapping[str, Mapping[str, Sequence[float]]], seed: int) -> dict[str, Any]:
+def score_epsilon(
+    probes: Mapping[str, Mapping[str, Sequence[float]]],
+    asked: Mapping[str, Sequence[str]],
+    seed: int,
+) -> dict[str, Any]:
     """Epsilon-drift by pool; `share` is of what the prompts do to the base's prediction.
 
-    The empty prompt does nothing; its drift is seen against what the class prompt does.
+    The empty prompt does nothing; its drift is seen against what the class prompt does. Values of
+    one prompt are drawn together: another noise on it is no other prompt.
+
+    Args:
+        probes: "drift" and "prompt_effect" of each prompt, by pool.
+        asked: the prompts, by pool; a pool of few may have gone round.
+        seed: of the resamples.
     """
     found: dict[str, Any] = {}
     for pool, probe in probes.items():
         drift = torch.tensor(probe["drift"], dtype=torch.float64)
         scale = "class" if pool == "null" else pool
         effect = torch.tensor(probes[scale]["prompt_effect"], dtype=torch.float64)
-        weights = resamples(len(drift), seed, "epsilon", pool)
+        different = list(dict.fromkeys(asked[pool]))
+        if pool in _ONE_PROMPT:
+            weights, enough = resamples(len(drift), seed, "epsilon", pool), True
+        else:
+            prompt_of = [different.index(prompt) for prompt in asked[pool]]
+            weights = resamples(len(different), seed, "epsilon", pool)[:, prompt_of]
+            enough = len(different) >= LEAST_DIFFERENT
         each = weighted_mean(drift, weights)
         share = measured(each / weighted_mean(effect, weights))
         found[pool] = measured(each).plain() | {
             "share": share.plain(),
-            "verdict": with_enough(drifted(share), len(drift)),
+            "prompts": len(different),
+            "verdict": with_enough(drifted(share), len(drift)) if enough else UNDECIDED,
         }
     return found
 
@@ -218,54 +222,10 @@ def _shows(
     )
 
 
-def _sampled_drift(seen: Seen, seed: int) -> dict[str, Any]:
-    """KID and CMMD of class pictures, with floor and scale, and diversity against the base's."""
-    base, tuned = (seen.reads[model, "class"].features for model in ("base", "tuned"))
-    again = seen.reads["base", "class again"].features
-    count = len(base)
-    pairs, others = (resamples(count, seed, name) for name in ("class", "class again"))
-    nouns = seen.reads["base", "neighbours"].features
-    of_nouns = resamples(len(nouns), seed, "neighbours")
-    found: dict[str, Any] = {}
-    for name, distance, kernel, times in (
-        ("kid", kid, kid_kernel, 1.0),
-        ("cmmd", cmmd, cmmd_kernel, CMMD_SCALE),
-    ):
-        if count < NEEDS[name]:
-            continue
-        value = measured(distance(base, tuned, pairs, pairs), corrected=True)
-        floor = measured(distance(base, again, pairs, others), corrected=True)
-        # The published CMMD is above 0 for equal models, the more so the fewer the pictures.
-        draws = times * unbiased(kernel, base, tuned, pairs, pairs)
-        beyond = draws - times * unbiased(kernel, base, again, pairs, others)
-        apart = times * unpaired(kernel, base, nouns, pairs, of_nouns)
-        own, excess, scale = (measured(d, corrected=True) for d in (draws, beyond, apart))
-        found[name] = value.plain() | {
-            "floor": floor.plain(),
-            "unbiased": own.plain(),
-            "scale": scale.plain(),
-            "verdict": moved_beyond_floor(own, excess, scale),
-        }
-    for name, spread in (("vendi", vendi), ("diversity", pairwise_distance)):
-        if count < NEEDS[name]:
-            continue
-        large = name == "vendi" and min(base.shape) > _LARGE
-        weights = pairs[: 1 + _VENDI_DRAWS] if large else pairs
-        of_base, of_tuned = spread(base, weights), spread(tuned, weights)
-        ratio = measured(of_tuned / of_base, corrected=True)
-        loss = Measured(value=ratio.value - 1, low=ratio.low - 1, high=ratio.high - 1)
-        found[name] = {
-            "value": float(of_tuned[0]),
-            "base": float(of_base[0]),
-            "ratio": ratio.plain(),
-            "verdict": kept(loss, DIVERSITY_MARGIN),
-        }
-    return found
-
-
 def _judged(seen: Seen, pool: PoolName, nouns: Sequence[str], seed: int) -> dict[str, Any]:
     """Share of a pool's pictures in which its noun is read, if the extractor reads nouns."""
-    known = list(seen.attributes.get("noun", ()))
+    known = [noun.casefold() for noun in seen.attributes.get("noun", ())]
+    nouns = [noun.casefold() for noun in nouns]
     if not known or not set(nouns) <= set(known):
         return {}
     asked = [known.index(nouns[q]) for q in seen.questions["tuned", pool]]

@@ -59,8 +59,10 @@ def planned_shots(
     """Every picture of an evaluation, each prompt at least once.
 
     `num_images` by each model of class, concept and edits; half as many of neighbours and general
-    prompts, which are looked at and read, but not compared as sets. Picture i of a prompt has
-    seed + i, so `textreg sample --seed` draws it again; the floor's pictures count on from there.
+    prompts, which are looked at and read, but not compared as sets. Seeds count on through a pool,
+    prompt by prompt, so that no two pictures of it begin with the same noise: intervals take them
+    for independent. Both models have the same ones, `textreg sample --seed` draws each again, and
+    the floor's pictures count on from the class's.
     """
     words, noun = concept.words, concept.noun
     class_template = templates(f"class_{concept.learnable_property}")[0]
@@ -81,9 +83,30 @@ def planned_shots(
     ]
     return [
         Shot(
-            model=model, pool=pool, prompt=prompt, plain=plain, question=number, seed=first + index
+            model=model,
+            pool=pool,
+            prompt=prompt,
+            plain=plain,
+            question=number,
+            seed=first + number * per_prompt(count, len(prompts)) + index,
         )
         for model, pool, prompts, first, count in plan
         for number, (prompt, plain) in enumerate(prompts)
-        for index in range(max(1, count // len(prompts)))
+        for index in range(per_prompt(count, len(prompts)))
     ]
+
+
+def per_prompt(count: int, prompts: int) -> int:
+    """Pictures of each prompt of a pool that is to have `count`; at least one."""
+    return max(1, count // prompts)
+
+
+def images_for(pictures: int, prompts: int, counted: int | None = None) -> int:
+    """The fewest pictures of a pool of which so many count.
+
+    Args:
+        pictures: that are to count.
+        prompts: of the pool, which all get as many.
+        counted: of how many prompts the pictures count; none: of all.
+    """
+    return -(-pictures // (counted or prompts)) * prompts

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from textreg.adapter.tensor_file import tensor_bytes
 from textreg.checkpoint import publish
+from textreg.errors import UserError
 
 
 def digest(*parts: Any) -> str:
@@ -30,10 +31,26 @@ def files_digest(files: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
+def publish_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Publish plain data as a JSON file.
+
+    Raises:
+        UserError: a number in it is not finite, for which JSON has no word; or as `publish`.
+    """
+    try:
+        text = json.dumps(content, indent=indent, allow_nan=False)
+    except ValueError:
+        raise UserError(
+            f"{path}: not written, a number in it is not finite: the base, the adapter or the "
+            "extractor overflows; try --dtype fp32"
+        ) from None
+    publish(path, text.encode())
+
+
 def kept_json(path: Path, make: Callable[[], Any]) -> Any:
     """The content of a JSON file, which is made and written if it is not there."""
     if not path.is_file():
-        publish(path, json.dumps(make()).encode())
+        publish_json(path, make())
     return json.loads(path.read_text())
 
 

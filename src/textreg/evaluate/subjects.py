@@ -36,6 +36,8 @@ class Subject:
     """As `trained_prompts`."""
     steps: int
     """Of stage 2 behind this state."""
+    imported: bool
+    """Made by `textreg import`: how it was trained is not on record."""
 
     @property
     def files(self) -> list[Path]:
@@ -109,6 +111,7 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
                 photos=found.pictures,
                 trained_on=trained_prompts(run, concept, found.annotations),
                 steps=steps,
+                imported="imported" in record,
             )
         )
     return subjects

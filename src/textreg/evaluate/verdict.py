@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from textreg.evaluate.decisions import LEAST, UNDECIDED
+from textreg.evaluate.decisions import UNDECIDED
 
 GOOD = ("held", "learned", "kept")
 
@@ -50,28 +50,6 @@ def verdict(row: dict[str, Any]) -> str:
     *first, last = [answer.sentence for answer in answers(row)]
     text = f"{', '.join(first)}, and {last}."
     return text[0].upper() + text[1:]
-
-
-def undecided_for_few(row: dict[str, Any]) -> list[str]:
-    """A line for each number of so few pictures that nothing was decided by it."""
-    numbers: dict[str, dict[str, Any]] = {
-        "fidelity": row["fidelity"],
-        "editability": row["editability"],
-        "PRES": row["drift"]["class"]["likeness"],
-        f"{row['noun']} still read as such": row["drift"]["class"].get("judged", {}),
-        "other nouns still read as such": row["drift"]["neighbour"].get("judged", {}),
-    }
-    return [
-        f"{row['concept']}: a verdict on {name}: of {count} pictures, it needs {LEAST}"
-        for name, found in numbers.items()
-        if (count := found.get("pictures", LEAST)) < LEAST
-    ]
-
-
-def few_prompts(count: int) -> list[str]:
-    """A line if so few prompts a pool decide nothing about epsilon-drift."""
-    short = f"verdicts on epsilon-drift: of {count} prompts a pool, they need {LEAST}"
-    return [f"{short}: --epsilon-prompts {LEAST}"] if count < LEAST else []
 
 
 def share(value: float) -> str:
