@@ -12,7 +12,8 @@ from textreg.adapter import Adapter
 from textreg.averages import Averages
 from textreg.backbone import Backbone
 from textreg.config import Run, Tuning
-from textreg.trainer import check_pictures, trainings
+from textreg.run_pictures import check_pictures
+from textreg.trainer import trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run, train, train_some
 

@@ -12,7 +12,7 @@ from textreg.batch import Batch, losses, noisy_batch
 from textreg.config import Denoising, Optimizer
 from textreg.method.denoiser import Denoiser
 from textreg.randomness import Draws
-from textreg.trainer import check_pictures
+from textreg.run_pictures import check_pictures
 from textreg.training import Training
 from tiny_run import tiny_run
 

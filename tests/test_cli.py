@@ -1,11 +1,13 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from textreg.cli import main
 
@@ -224,6 +226,26 @@ def test_several_concepts_in_one_run(
     assert code == 0
     for name, word in (("cat", "<krk1> cat"), ("dog", "<krk2> dog")):
         assert f"`{word}`" in (tmp_path / "shelf" / name / "README.md").read_text()
+
+
+def test_a_finished_run_is_only_of_its_own_pictures(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_base: Path, cat_pictures: Path
+) -> None:
+    """Other pictures, or another folder's, are not said to be learned already."""
+    for name in ("cat", "tom"):
+        shutil.copytree(cat_pictures, tmp_path / name)
+    ending = ["--noun", "cat", "--base", str(tiny_base), "--out", str(tmp_path / "out")]
+    ending += ["--inversion-steps", "1", "--tuning-steps", "1"]
+    train = ["train", str(tmp_path / "cat"), *ending]
+    assert outcome(capsys, *train)[0] == 0
+    assert "nothing to do" in outcome(capsys, *train)[1]
+    code, _, said = outcome(capsys, "train", str(tmp_path / "tom"), *ending)
+    assert (code, "holds another run: concepts.0.images is" in said) == (2, True)
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "cat" / "00.png")
+    code, _, said = outcome(capsys, *train)
+    assert (code, "holds another run: the pictures have changed since" in said) == (2, True)
+    shutil.rmtree(tmp_path / "cat")
+    assert "nothing to do" in outcome(capsys, *train)[1]
 
 
 def test_help_is_instant_because_it_imports_no_torch() -> None:

@@ -19,7 +19,7 @@ from textreg.concept import (
 from textreg.config import Images
 from textreg.errors import UserError
 from textreg.file_kinds import printable
-from textreg.trainer import check_pictures
+from textreg.run_pictures import check_pictures
 from textreg.training import Training
 from textreg.views import Cut, covering, training_view
 from tiny_run import tiny_run

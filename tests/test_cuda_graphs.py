@@ -17,8 +17,8 @@ from textreg.backbone import Backbone
 from textreg.cuda_graphs import GraphsFailed
 from textreg.errors import QuarantineError
 from textreg.learning import learn
+from textreg.run_pictures import check_pictures
 from textreg.speed import with_way
-from textreg.trainer import check_pictures
 from textreg.training import Training
 from tiny_run import tiny_run
 

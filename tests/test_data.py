@@ -31,7 +31,7 @@ from textreg.method.denoising import loss_per_concept
 from textreg.prompts import instance_templates
 from textreg.randomness import Draws
 from textreg.run_folder import RunFolder
-from textreg.trainer import check_pictures
+from textreg.run_pictures import check_pictures
 from textreg.training import Training
 from textreg.views import Cut, mask_view, training_view
 from tiny_run import results, tiny_run, train, train_some

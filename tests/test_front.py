@@ -122,7 +122,7 @@ def test_a_pass_holds_all_draws_of_one_concept_but_no_more_of_several(
 
 def new_training(run: Run, backbone: Backbone) -> Training:
     """At the start of stage 2."""
-    from textreg.trainer import check_pictures
+    from textreg.run_pictures import check_pictures
 
     training = Training(run, backbone, check_pictures(run))
     training.step = run.inversion.steps

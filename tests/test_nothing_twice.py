@@ -21,8 +21,9 @@ from textreg.config import Images, Inversion, Tuning
 from textreg.errors import UserError
 from textreg.method.text_projections import TextProjections
 from textreg.randomness import Draws
+from textreg.run_pictures import check_pictures
 from textreg.sampling import PictureModel, sample
-from textreg.trainer import check_pictures, trainings
+from textreg.trainer import trainings
 from textreg.training import DRIFT_EVERY, Training
 from tiny_run import tiny_run, train
 

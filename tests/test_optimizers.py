@@ -19,7 +19,8 @@ from textreg.cli import main
 from textreg.concept_adamw import ConceptAdamW
 from textreg.config import Concept, Optimizer, Run, TextReg, Tuning
 from textreg.errors import QuarantineError
-from textreg.trainer import check_pictures, trainings
+from textreg.run_pictures import check_pictures
+from textreg.trainer import trainings
 from textreg.training import Training
 from tiny_run import assert_same_edit, results, tiny_run, train, train_some
 

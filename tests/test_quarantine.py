@@ -16,7 +16,8 @@ from textreg.concept_adamw import ConceptAdamW
 from textreg.config import Concept, Optimizer, Run, Tuning
 from textreg.errors import QuarantineError
 from textreg.evaluate.curves import draw_curves
-from textreg.trainer import check_pictures, trainings
+from textreg.run_pictures import check_pictures
+from textreg.trainer import trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run
 

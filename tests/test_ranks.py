@@ -20,7 +20,8 @@ from textreg.learning import learn
 from textreg.rank_metrics import deal
 from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
-from textreg.trainer import check_pictures, trainings
+from textreg.run_pictures import check_pictures
+from textreg.trainer import trainings
 from textreg.training import Training
 from textreg.waves import waves_of
 from tiny_run import assert_same_edit, copied_concepts, results, tiny_run

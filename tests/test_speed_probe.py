@@ -16,8 +16,8 @@ from textreg import speed
 from textreg.backbone import Backbone
 from textreg.config import ClassImages, Images, Optimizer, Run
 from textreg.run_folder import RunFolder
+from textreg.run_pictures import check_pictures
 from textreg.speed import chosen_way
-from textreg.trainer import check_pictures
 from textreg.training import Training
 from tiny_run import train_some
 

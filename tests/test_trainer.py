@@ -16,7 +16,8 @@ from textreg.config import Images, Inversion, Optimizer, Run, TextReg, Tuning
 from textreg.errors import UserError
 from textreg.latents import Latents
 from textreg.randomness import Draws
-from textreg.trainer import check_pictures, steps, trainings
+from textreg.run_pictures import check_pictures
+from textreg.trainer import steps, trainings
 from textreg.training import Training
 from tiny_run import assert_same_edit, hashes, tiny_run, train
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from test_track import FakeTensorBoard, FakeWandB
-from textreg import training_samples
+from textreg import trainer, training_samples
 from textreg.backbone import Backbone
 from textreg.cli import main
 from textreg.config import Run, Tuning
@@ -222,3 +222,16 @@ def test_a_prompt_that_hides_the_word_is_refused_before_the_first_step(
     with pytest.raises(UserError, match="<krk1>"):
         learn(long, backbone=backbone)
     assert not (run.out / "metrics.jsonl").exists()
+
+
+def test_what_cannot_be_saved_at_a_stop_is_an_error(
+    run: Run, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a traceback of a generator that is thrown away."""
+
+    def full(*_: object) -> None:
+        raise UserError("checkpoints: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(trainer, "save_checkpoint", full)
+    with pytest.raises(UserError, match="No space left"):
+        learn(run, backbone=backbone, on_step=stop_at(1))  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from textreg.adapter import Adapter
 from textreg.backbone import Backbone
 from textreg.config import Concept, Inversion, Run, Tuning
 from textreg.errors import QuarantineError, UserError
-from textreg.trainer import check_pictures, trainings
+from textreg.run_pictures import check_pictures
+from textreg.trainer import trainings
 from textreg.training import Training
 from textreg.waves import waves_of
 from tiny_run import copied_concepts, results, tiny_run, train_some
@@ -106,6 +107,19 @@ def test_a_finished_wave_is_not_touched_again(backbone: Backbone, make_run: Make
     finish(run, backbone)
     assert finish(run, backbone) == []
     assert {p: p.stat().st_mtime_ns for folder in first for p in folder.rglob("*")} == before
+
+
+def test_what_may_interrupt_is_told_between_waves(backbone: Backbone, make_run: MakeRun) -> None:
+    """Before each of them, when the last one's concepts are saved."""
+    run = make_run("run", 2)
+    saved: list[list[str]] = []
+
+    def told() -> None:
+        saved.append([n for n in NAMES if (run.out / n / "learned_embeds.safetensors").is_file()])
+
+    for _ in trainings(run, backbone, between_waves=told):
+        pass
+    assert saved == [[], ["cat", "dog"], ["cat", "dog", "cow", "hen"]]
 
 
 @pytest.mark.parametrize("taken", [pytest.param(0, marks=pytest.mark.slow), 2])

@@ -16,8 +16,9 @@ from textreg.ranks import ALONE, Ranks
 from textreg.run_facts import facts_of
 from textreg.run_folder import RunFolder
 from textreg.run_lock import locked
+from textreg.run_pictures import refuse_other_pictures
 from textreg.sampling import PictureModel, sample
-from textreg.trainer import load_base, refuse_other_pictures, trainings
+from textreg.trainer import load_base, trainings
 from textreg.training import StepRecord
 from textreg.training_samples import StepPicture, TrainingSamples
 

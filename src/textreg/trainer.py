@@ -17,8 +17,7 @@ from textreg.backbone import Backbone, load
 from textreg.base_check import check_training
 from textreg.base_digest import base_digest
 from textreg.checkpoint import Checkpoint, newest_checkpoint, remove_partials, save_checkpoint
-from textreg.concept import Folder, inspect_folder
-from textreg.concept_optimizer import require_optimizer
+from textreg.concept import Folder
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.data_parallel import micro_batches
@@ -30,46 +29,13 @@ from textreg.priors import prior_of, samples_of
 from textreg.rank_metrics import deal, owners
 from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
+from textreg.run_pictures import check_pictures, content_hashes
 from textreg.sample_prompts import check_prompts
-from textreg.settings import require_steps
-from textreg.speed import chosen_way, require_speed, with_way
+from textreg.speed import chosen_way, with_way
 from textreg.step_record import StepRecord, metrics_line
 from textreg.training import Training
 from textreg.wave_size import wave_size
 from textreg.waves import Wave, waves_between, waves_of
-
-
-def check_pictures(run: Run) -> list[Folder]:
-    """Read every concept's pictures and the prior's settings, before anything slow.
-
-    Raises:
-        UserError: the first problem, by file; or there is no step to take; or a package is missing.
-    """
-    require_steps(run)
-    prior_of(run)
-    require_optimizer(run)
-    require_speed(run)
-    folders = _inspected(run)
-    for folder in folders:
-        if folder.errors:
-            first, *others = folder.errors
-            more = f" (and {len(others)} more)" if others else ""
-            raise UserError(folder.located(first) + more)
-    return folders
-
-
-def refuse_other_pictures(run: Run) -> None:
-    """Of a finished run: refuse, where the pictures are still there, others than it has learned.
-
-    Raises:
-        UserError: they have changed since.
-    """
-    if all(concept.images.is_dir() for concept in run.concepts):
-        RunFolder(run).refuse_another(content_hashes(run, _inspected(run)))
-
-
-def _inspected(run: Run) -> list[Folder]:
-    return [inspect_folder(c.images, settings=run.images, masks=c.masks) for c in run.concepts]
 
 
 def load_base(run: Run, ranks: Ranks = ALONE) -> Backbone:
@@ -201,15 +167,6 @@ def _encoder(digest: str, backbone: Backbone) -> dict[str, Any]:
     """What decides a view's moments beside the picture, to the last bit."""
     packages = environment()["packages"]
     return {"base": digest, "device": backbone.device.type, "packages": packages}
-
-
-def content_hashes(run: Run, folders: Sequence[Folder]) -> dict[str, list[str]]:
-    """What the run's record keeps of the pictures, and of what lies beside them."""
-    return {
-        key: hashes
-        for concept, folder in zip(run.concepts, folders, strict=True)
-        for key, hashes in folder.record(concept.name).items()
-    }
 
 
 def _train(

@@ -13,8 +13,8 @@ from textreg.adapter.about import Facts
 from textreg.adapter.export import export
 from textreg.adapter.lora_keys import DIFFUSERS_OLDER, DIFFUSERS_OLDEST
 from textreg.backbone import Backbone
+from textreg.run_pictures import check_pictures
 from textreg.sampling import PictureModel, sample
-from textreg.trainer import check_pictures
 from textreg.training import Training
 from tiny_run import tiny_run
 

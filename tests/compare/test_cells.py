@@ -19,7 +19,7 @@ from textreg.compare.variants import variants_of
 from textreg.config import Inversion, Run
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder
-from textreg.trainer import check_pictures, content_hashes
+from textreg.run_pictures import check_pictures, content_hashes
 
 
 def test_concepts_may_share_an_identifier(

@@ -12,7 +12,8 @@ from textreg import training as module
 from textreg.backbone import Backbone
 from textreg.config import Optimizer, Run
 from textreg.errors import UserError
-from textreg.trainer import check_pictures, trainings
+from textreg.run_pictures import check_pictures
+from textreg.trainer import trainings
 from textreg.training import Training
 from tiny_run import results, tiny_run, train
 

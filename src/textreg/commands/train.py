@@ -42,7 +42,7 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
 
         deterministic()
     if RunFolder(run).finished:
-        from textreg.trainer import refuse_other_pictures
+        from textreg.run_pictures import refuse_other_pictures
 
         refuse_other_pictures(run)
         print(f"{run.out}: this run is finished; nothing to do. To start over: --force-new")
@@ -53,8 +53,8 @@ def train_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int:
 
 def _begin_anew(run: Run, take_over: bool) -> None:
     """Put the run that is there aside, once the new one's pictures can be read."""
+    from textreg.run_pictures import check_pictures
     from textreg.starting_over import put_aside
-    from textreg.trainer import check_pictures
 
     check_pictures(run)
     if aside := put_aside(run.out, take_over=take_over):
@@ -119,8 +119,8 @@ def run_with_progress(
     from textreg.adapter import GATED
     from textreg.commands.progress import TrainingProgress
     from textreg.front import best_line
+    from textreg.run_pictures import check_pictures
     from textreg.track import tracker
-    from textreg.trainer import check_pictures
 
     folders = check_pictures(run)
     track = track if ranks.first else None

@@ -20,8 +20,8 @@ from textreg.compare.variants import Variant
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder
+from textreg.run_pictures import check_pictures, content_hashes
 from textreg.settings import build_run
-from textreg.trainer import check_pictures, content_hashes
 
 STATES = "states"
 """Folder of a concept as it was at steps of its curve, within its run's."""

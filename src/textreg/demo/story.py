@@ -21,10 +21,11 @@ from textreg.demo.report import write_report
 from textreg.errors import UserError
 from textreg.interrupt import STOPPED, StopFlag, stop_flag
 from textreg.learning import learn
+from textreg.run_pictures import check_pictures
 from textreg.sampling import PictureModel
 from textreg.settings import build_run
 from textreg.toyland.attributes import NOUNS, known_noun
-from textreg.trainer import check_pictures, trainings
+from textreg.trainer import trainings
 
 MODELS = ("base", "none", "textreg")
 _MEASURE_EVERY = 100

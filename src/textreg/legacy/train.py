@@ -56,7 +56,7 @@ def _train(command: Command, stop: StopFlag) -> bool:
     from textreg.base_files import BaseFiles
     from textreg.commands.progress import TrainingProgress
     from textreg.run_folder import RunFolder
-    from textreg.trainer import check_pictures
+    from textreg.run_pictures import check_pictures
 
     run = command.run
     if RunFolder(run).finished and command.last_weights.is_file():

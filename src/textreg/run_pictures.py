@@ -1,0 +1,56 @@
+"""A run's pictures: read and checked before anything slow, and known by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textreg.concept import Folder, inspect_folder
+from textreg.concept_optimizer import require_optimizer
+from textreg.config import Run
+from textreg.errors import UserError
+from textreg.priors import prior_of
+from textreg.run_folder import RunFolder
+from textreg.settings import require_steps
+from textreg.speed import require_speed
+
+
+def check_pictures(run: Run) -> list[Folder]:
+    """Read every concept's pictures and the prior's settings, before anything slow.
+
+    Raises:
+        UserError: the first problem, by file; or there is no step to take; or a package is missing.
+    """
+    require_steps(run)
+    prior_of(run)
+    require_optimizer(run)
+    require_speed(run)
+    folders = _inspected(run)
+    for folder in folders:
+        if folder.errors:
+            first, *others = folder.errors
+            more = f" (and {len(others)} more)" if others else ""
+            raise UserError(folder.located(first) + more)
+    return folders
+
+
+def refuse_other_pictures(run: Run) -> None:
+    """Of a finished run: refuse, where the pictures are still there, others than it has learned.
+
+    Raises:
+        UserError: they have changed since.
+    """
+    if all(concept.images.is_dir() for concept in run.concepts):
+        RunFolder(run).refuse_another(content_hashes(run, _inspected(run)))
+
+
+def content_hashes(run: Run, folders: Sequence[Folder]) -> dict[str, list[str]]:
+    """What the run's record keeps of the pictures, and of what lies beside them."""
+    return {
+        key: hashes
+        for concept, folder in zip(run.concepts, folders, strict=True)
+        for key, hashes in folder.record(concept.name).items()
+    }
+
+
+def _inspected(run: Run) -> list[Folder]:
+    return [inspect_folder(c.images, settings=run.images, masks=c.masks) for c in run.concepts]
