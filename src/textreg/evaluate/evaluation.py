@@ -35,6 +35,7 @@ from textreg.evaluate.shots import Drawn, Place, PoolName, Shot, planned_shots
 from textreg.evaluate.store import digest, kept_json
 from textreg.evaluate.subjects import Subject, subjects_of
 from textreg.out_of_memory import memory_of
+from textreg.prompts import Pool
 from textreg.sampling import Sampler
 from textreg.writable_folder import open_folder
 
@@ -235,7 +236,7 @@ def measure_epsilon(
 ) -> dict[str, Any]:
     """Epsilon-drift by pool; needs no pictures of the tuned model."""
     pools = epsilon_pools(concept, questions, options.epsilon_prompts)
-    probes: dict[str, Any] = {}
+    probes: dict[Pool, Any] = {}
     for number, (pool, prompts) in enumerate(pools.items()):
         tell(f"drift of {pool} prompts", number, len(pools))
         probes[pool] = probe_epsilon(models, prompts, options.seed, store, options.batch_size)

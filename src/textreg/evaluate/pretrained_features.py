@@ -233,7 +233,7 @@ def _preprocessing(folder: Path, defaults: dict[str, Any]) -> dict[str, Any]:
     config = read_json(path)
     size = config.get("size", defaults["size"])
     crop = config.get("crop_size", defaults["crop"])
-    found = {
+    found: dict[str, Any] = {
         "size": size.get("shortest_edge", size.get("height")) if isinstance(size, dict) else size,
         "crop": crop.get("height") if isinstance(crop, dict) else crop,
         "mean": config.get("image_mean", defaults["mean"]),

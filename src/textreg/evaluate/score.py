@@ -35,6 +35,7 @@ from textreg.evaluate.intervals import (
 from textreg.evaluate.questions import Edit
 from textreg.evaluate.sampled_drift import sampled_drift
 from textreg.evaluate.shots import Place, PoolName
+from textreg.prompts import Pool
 
 VERSION = 3
 """Raise when the same features give other numbers."""
@@ -79,8 +80,8 @@ def score_features(
 
 
 def score_epsilon(
-    probes: Mapping[str, Mapping[str, Sequence[float]]],
-    asked: Mapping[str, Sequence[str]],
+    probes: Mapping[Pool, Mapping[str, Sequence[float]]],
+    asked: Mapping[Pool, Sequence[str]],
     seed: int,
 ) -> dict[str, Any]:
     """Epsilon-drift by pool; `share` is of what the prompts do to the base's prediction.
