@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,11 +138,12 @@ def train_run(run: Run, backbone: Backbone, keep: Sequence[int], on_step: OnStep
     """Train a run; at the steps of `keep` each concept goes to `states` in its folder."""
     place = RunFolder(run)
     # The start as well: a kill may have come between a checkpoint and the file of its step.
-    for training, records in trainings(run, backbone, with_start=True):
-        if training.stage_index == 1 and training.step in keep:
-            for concept, adapter in zip(training.active, training.adapters(), strict=True):
-                folder = place.concept_folder(concept.name)
-                adapter.save(folder / STATES / f"{training.step:07}")
-        if records and on_step(run, training.global_step):
-            return False
+    with closing(trainings(run, backbone, with_start=True)) as going:
+        for training, records in going:
+            if training.stage_index == 1 and training.step in keep:
+                for concept, adapter in zip(training.active, training.adapters(), strict=True):
+                    folder = place.concept_folder(concept.name)
+                    adapter.save(folder / STATES / f"{training.step:07}")
+            if records and on_step(run, training.global_step):
+                return False
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,15 +92,16 @@ class Story:
         """One run with its curve; False if it was stopped."""
         with new_progress() as progress:
             task = progress.add_task(f"learning, {name}", total=run.total_steps, note="")
-            for training, records in trainings(run, self._backbone):
-                self._stop.immediate = False
-                record = records[0]
-                if record.stage == "tuning" and record.step % _MEASURE_EVERY == 0:
-                    self._measure(name, record.step, training.adapters()[0], record.seconds)
-                note = f"loss {record.losses['total']:.3f}"
-                progress.update(task, completed=record.global_step, note=note)
-                if self._stop.is_set():
-                    return False
+            with closing(trainings(run, self._backbone)) as going:
+                for training, records in going:
+                    self._stop.immediate = False
+                    record = records[0]
+                    if record.stage == "tuning" and record.step % _MEASURE_EVERY == 0:
+                        self._measure(name, record.step, training.adapters()[0], record.seconds)
+                    note = f"loss {record.losses['total']:.3f}"
+                    progress.update(task, completed=record.global_step, note=note)
+                    if self._stop.is_set():
+                        return False
         learn(run, backbone=self._backbone)
         return True
 

@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,13 +97,14 @@ def _learn(
 
     run = command.run
     training: Training | None = None
-    for training, records in trainings(run, folders=folders, with_start=True):
-        _write_due(command, training)
-        for record in records:
-            stop.immediate = False
-            progress.show(record)
-        if stop.is_set():
-            return False
+    with closing(trainings(run, folders=folders, with_start=True)) as going:
+        for training, records in going:
+            _write_due(command, training)
+            for record in records:
+                stop.immediate = False
+                progress.show(record)
+            if stop.is_set():
+                return False
     assert training is not None
     stop.immediate = True
     _write(training, command.last_weights)
