@@ -1,11 +1,11 @@
-# make setup | demo | test | test-thorough | test-slow | test-lowest | torture | audit | check | bench
+# make setup | demo | test | test-thorough | test-slow | test-lowest | torture | audit | check | bench | docs
 
 PYTHON ?= python3
 BIN := .venv/bin
 # torch is installed first and alone: a range alone would bring another build of it.
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-thorough test-slow test-lowest torture audit lint types check bench
+.PHONY: setup demo test test-thorough test-slow test-lowest torture audit lint types check bench docs
 
 setup: $(STAMP)
 
@@ -54,6 +54,12 @@ audit: setup
 	$(BIN)/python benchmarks/torture/audit.py
 
 check: test
+
+# What pages hold of benchmarks/results, written anew.
+docs: setup
+	$(BIN)/python benchmarks/study/page.py
+	$(BIN)/python benchmarks/speed/page.py
+	$(BIN)/python benchmarks/torture/page.py
 
 # EXAMPLES: diffusers' folder examples, to measure against; see docs/performance.md.
 EXAMPLES ?=

@@ -250,3 +250,4 @@ def test_what_is_wrong_with_a_folder_is_one_line(
     run = a_run(tiny_base, tmp_path / "run", cat_pictures, folder=own_folder, captions=captions)
     with pytest.raises(UserError, match=said):
         next(steps(run, backbone))
+    assert not (run.out / "run.yaml").exists(), "found before the run has begun"

@@ -350,7 +350,9 @@ def test_each_rank_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     second = Ranks(rank=1, size=2, local_rank=1, local_size=2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert (second.device("auto"), second.device("cpu")) == ("cuda:1", "cpu")
-    assert ALONE.device("auto") == "auto"
+    assert [second.device(asked) for asked in ("auto", "cuda", "cuda:0", "cpu")] == [
+        *("cuda:1", "cuda:1", "cuda:0", "cpu")
+    ]
+    assert (ALONE.device("auto"), ALONE.device("cuda")) == ("auto", "cuda")
     with pytest.raises(UserError, match="3 processes on a machine with 2 GPU"):
         replace(second, local_size=3).device("auto")

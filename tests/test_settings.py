@@ -115,6 +115,8 @@ def test_a_file_tells_of_the_concepts_that_flags_name(tmp_path: Path) -> None:
         ("dog", "<krk3>", None, "rex"),
     ]
     assert found("cat") == [cat]
+    file.write_text(file.read_text().replace("<vox1>", "<krk1>"))
+    assert [word for _, word, _, _ in found("dog", "cat")] == ["<krk3>", "<krk1>"]
     assert found("cat", noun="cat", identifier="<krk9>") == [("cat", "<krk9>", Path("m"), None)]
     file.write_text("concepts: [{noun: cat}]")
     with pytest.raises(UserError, match="concepts must be a list, each with its folder as images"):

@@ -82,8 +82,11 @@ class FakeWandB(ModuleType):
     def Image(self, image: Any, caption: str) -> Any:
         return image.size, caption
 
-    def log(self, values: dict[str, Any], step: int) -> None:
-        self.calls.append((values, step))
+    def define_metric(self, name: str, step_metric: str) -> None:
+        assert (name, step_metric) == ("*", "global_step")
+
+    def log(self, values: dict[str, Any]) -> None:
+        self.calls.append(values)
 
     def finish(self) -> None:
         self.calls.append("finish")
@@ -107,7 +110,7 @@ def test_tensorboard_gets_every_step_and_a_resumed_run_replaces_its_own(
             log.write(record)
             written += [(k, v, record.global_step) for k, v in scalars(record).items()]
         going.close()  # type: ignore[attr-defined]
-    folder = str(tmp_path / "run" / "tensorboard")
+    folder = str(tmp_path / "run" / "tensorboard" / "cat")
     assert fake.calls == [("open", folder, 1), *written, "close"]
     fake.calls.clear()
     with tracker("tensorboard", run) as log:
@@ -133,7 +136,10 @@ def test_tensorboards_own_reader_finds_the_numbers_and_the_pictures(
             log.write(replace(RECORD, global_step=step))
             if step == 13:
                 log.picture(picture)
-    found = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+        # Another concept in a later wave, whose steps begin at 1 again, purges none of these.
+        with tracker("tensorboard", run) as log:
+            log.write(replace(RECORD, concept="dog", global_step=1))
+    found = EventAccumulator(str(tmp_path / "run" / "tensorboard" / "cat")).Reload()
     assert set(found.Tags()["scalars"]) == set(scalars(RECORD))
     values = [(event.step, event.value) for event in found.Scalars("cat/loss/total")]
     assert values == [(12, 0.75), (13, 0.75)]
@@ -153,7 +159,7 @@ def test_wandb_continues_the_run_of_a_folder(
     for one in (run, run, replace(run, out=tmp_path / "other")):
         with tracker("wandb", one) as log:
             log.write(RECORD)
-    assert fake.calls == [(scalars(RECORD), 13), "finish"] * 3
+    assert fake.calls == [scalars(RECORD) | {"global_step": 13}, "finish"] * 3
     first, again, other = fake.options
     assert first == again
     assert first["id"] != other["id"]

@@ -94,10 +94,22 @@ def table(found: dict[str, Any]) -> str:
     )
 
 
+def _made(found: dict[str, Any]) -> dict[str, list[str]]:
+    """Which parts were measured where and of which commit."""
+    groups: dict[str, list[str]] = {}
+    for name in ROWS:
+        if name in found:
+            made = found[name]["made"]
+            note = f" {made['note']}" if "note" in made else ""
+            changed = ", with changes" if made["changed_since"] else ""
+            how = f"Hardware: {made['hardware']}; commit {made['commit']}{changed}.{note}"
+            groups.setdefault(how, []).append(name)
+    return groups
+
+
 def filled(page: str, found: dict[str, Any]) -> str:
     """The page with the table between its two marks."""
-    note = f" {found['note']}" if "note" in found else ""
-    where = f"Hardware: {found['hardware']}; commit {found['commit']}.{note}"
+    where = "  \n".join(f"{how} ({', '.join(names)})" for how, names in _made(found).items())
     inside = f"{BEGIN}\n\n{where}\n\n{table(found)}\n\n{END}"
     return re.sub(f"{BEGIN}.*{END}", lambda _: inside, page, flags=re.DOTALL)
 

@@ -3,10 +3,11 @@
     python benchmarks/torture/torture.py --json benchmarks/results/torture-cpu.json
     python benchmarks/torture/torture.py --parts kills disk --json short.json --kills 8
 
-Two parts are measured at a time, each by a process of its own. Each is written when it is done, and
-left out when it is there already, so that a run that was stopped goes on with the parts that it was
-in; --again makes the parts that are named anew. Every part records its CPU seconds beside those of
-the clock: on a machine that others use, they are what it takes.
+Two parts are measured at a time, each by a process of its own. Each is written when it is done,
+with its commit, and left out when it is there already of this very commit, so that a run that was
+stopped goes on with the parts that it was in; --again makes them anew all the same. The exit code
+is 1 if anything came out otherwise than docs/reliability.md promises. Every part records its CPU
+seconds beside those of the clock: on a machine that others use, they are what it takes.
 Every process that is killed is one that this program started.
 """
 
@@ -134,12 +135,24 @@ def cpu_seconds() -> float:
     return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
 
 
-def note(path: Path, name: str, part: dict[str, Any], where: dict[str, str]) -> None:
+def as_promised(part: dict[str, Any]) -> bool:
+    """Whether every kill, limit, test and input of a part came out as docs/reliability.md says."""
+    rows = part.get("rows", ())
+    return (
+        part.get("same", True) in (True, part.get("kills"))
+        and part.get("passed") == part.get("tests")
+        and not part.get("failing")
+        and all(row["goes on to the same"] for row in rows)
+        and all(row["one line"] for row in rows if row["exit"])
+    )
+
+
+def note(path: Path, name: str, part: dict[str, Any]) -> None:
     """Put a part's figures beside the others, of which another process may add one as well."""
     turn = os.open(path.parent, os.O_RDONLY)  # a folder can be locked, and so leaves no file
     try:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        found = there(path) | where | {name: part}
+        found = there(path) | {name: part}
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text(json.dumps(found, indent=1) + "\n")
         partial.replace(path)
@@ -165,12 +178,17 @@ def main() -> None:
     parts = parts_of(given.kills, given.inputs)
     if unknown := set(given.parts or ()) - parts.keys():
         parser.error(f"--parts {sorted(unknown)[0]}: known are {', '.join(parts)}")
-    names = [n for n in given.parts or parts if given.again or n not in there(given.json)]
+    made = provenance()
+    made = {key: made[key] for key in ("hardware", "environment", "commit", "changed_since")}
+    made |= {"note": given.condition} if given.condition else {}
+    before = {} if given.again or made["changed_since"] else there(given.json)
+    same = [n for n, part in before.items() if part["made"]["commit"] == made["commit"]]
+    names = [n for n in given.parts or parts if n not in same]
     if len(names) == 1:
-        made = provenance()
-        where = {key: made[key] for key in ("hardware", "environment", "commit", "changed_since")}
-        where |= {"note": given.condition} if given.condition else {}
-        note(given.json, names[0], measure(names[0], parts[names[0]]), where)
+        found = measure(names[0], parts[names[0]])
+        note(given.json, names[0], found | {"made": made})
+        if not as_promised(found):
+            sys.exit(f"{names[0]}: not as promised")
         return
     words = ["--json", str(given.json), "--kills", str(given.kills), "--inputs", str(given.inputs)]
     words += ["--again"]
@@ -182,7 +200,7 @@ def main() -> None:
     with ThreadPoolExecutor(given.jobs) as pool:
         failed = [name for name, code in zip(names, pool.map(alone, names), strict=True) if code]
     if failed:
-        sys.exit(f"not measured: {', '.join(failed)}")
+        sys.exit(f"not measured, or not as promised: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from textreg.dependencies import check_versions
-from textreg.errors import GroupEnded, QuarantineError, UserError, of_system
+from textreg.errors import GroupEnded, QuarantineError, UserError, of_system, of_torch
 from textreg.parser import parser
 from textreg.ranks import Ranks, of_torchrun
 from textreg.run_flags import RUN_FLAGS
@@ -164,23 +164,13 @@ def _answer(words: Sequence[str] | None) -> int:
         print(f"textreg: {of_system(error)}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
-        if (line := _in_words(error)) is None:
+        if (line := of_torch(error)) is None:
             raise
         print(f"textreg: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         _say_once("stopped; the same command goes on")
         return 3
-
-
-def _in_words(error: MemoryError | RuntimeError) -> str | None:
-    """What to say of an error of torch that is nobody's fault here; none: it is ours."""
-    from textreg.determinism import refused
-    from textreg.out_of_memory import FREE, shortage
-
-    if (full := shortage(error)) is not None:
-        return f"out of memory: {full} {FREE.capitalize()}"
-    return refused(error) if isinstance(error, RuntimeError) else None
 
 
 def _say_once(line: str) -> None:

@@ -41,3 +41,13 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """What to say beside a word that is none of the known: the nearest, or all of them."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
+def of_torch(error: MemoryError | RuntimeError) -> str | None:
+    """What to say of an error of torch that is nobody's fault here; none: it is ours."""
+    from textreg.determinism import refused
+    from textreg.out_of_memory import FREE, shortage
+
+    if (full := shortage(error)) is not None:
+        return f"out of memory: {full} {FREE.capitalize()}"
+    return refused(error) if isinstance(error, RuntimeError) else None

@@ -49,17 +49,17 @@ class Ranks:
         return self if concepts < self.size else ALONE
 
     def device(self, asked: str) -> str:
-        """The device of this rank: "auto" gives each its own GPU, where there are GPUs.
+        """The device of this rank: "auto" and "cuda" give each its own GPU, where there are GPUs.
 
         Raises:
             UserError: there are fewer GPUs than ranks on this machine.
         """
-        if asked != "auto" or self.size == 1:
+        if asked not in ("auto", "cuda") or self.size == 1:
             return asked
         import torch
 
         if not torch.cuda.is_available():
-            return "cpu"
+            return "cpu" if asked == "auto" else asked
         if (gpus := torch.cuda.device_count()) < self.local_size:
             raise UserError(
                 f"{self.local_size} processes on a machine with {gpus} GPU(s): start torchrun with "

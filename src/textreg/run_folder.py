@@ -192,7 +192,9 @@ class RunFolder:
             if there.get(key) != here.get(key)
             and key.split(".")[0] not in NOT_IDENTITY
             # The same pictures may be named by another path; their hashes are compared below.
-            and not re.fullmatch(r"concepts\.\d+\.(images|masks)", key)
+            and not (
+                re.fullmatch(r"concepts\.\d+\.(images|masks)", key) and key in there and key in here
+            )
         ]
         lines += self._other_names(there)
         if pictures is not None and record.get("pictures") != pictures and not lines:

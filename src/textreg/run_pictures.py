@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import textreg.priors as priors
+from textreg.class_pictures import users_pictures
 from textreg.concept import Folder, inspect_folder
 from textreg.concept_optimizer import require_optimizer
 from textreg.config import Run
 from textreg.errors import UserError
-from textreg.priors import prior_of
 from textreg.run_folder import RunFolder
 from textreg.settings import require_steps
 from textreg.speed import require_speed
@@ -21,7 +22,7 @@ def check_pictures(run: Run) -> list[Folder]:
         UserError: the first problem, by file; or there is no step to take; or a package is missing.
     """
     require_steps(run)
-    prior_of(run)
+    priors.prior_of(run)
     require_optimizer(run)
     require_speed(run)
     folders = _inspected(run)
@@ -30,17 +31,21 @@ def check_pictures(run: Run) -> list[Folder]:
             first, *others = folder.errors
             more = f" (and {len(others)} more)" if others else ""
             raise UserError(folder.located(first) + more)
+    if "class-images" in priors.split(run.prior) and run.class_images.folder is not None:
+        for concept in run.concepts:
+            users_pictures(run, concept)
     return folders
 
 
 def refuse_other_pictures(run: Run) -> None:
-    """Of a finished run: refuse, where the pictures are still there, others than it has learned.
+    """Of a finished run: refuse, where all of them can still be read, others than it has learned.
 
     Raises:
         UserError: they have changed since.
     """
-    if all(concept.images.is_dir() for concept in run.concepts):
-        RunFolder(run).refuse_another(content_hashes(run, _inspected(run)))
+    folders = _inspected(run)
+    if not any(folder.errors for folder in folders):
+        RunFolder(run).refuse_another(content_hashes(run, folders))
 
 
 def content_hashes(run: Run, folders: Sequence[Folder]) -> dict[str, list[str]]:

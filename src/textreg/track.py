@@ -1,6 +1,7 @@
 """Losses, drift and samples to a tracker: one more consumer of them. Imports no torch by itself.
 
-tensorboard: event files in RUN/tensorboard    wandb: the project "textreg", one W&B run a folder
+tensorboard: event files in RUN/tensorboard/CONCEPT
+wandb: the project "textreg", one W&B run a folder
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ class _Nothing:
 class _TensorBoard:
     def __init__(self, run: Run):
         self._open = _package("tensorboard", "torch.utils.tensorboard").SummaryWriter
-        self._folder = str(run.out / "tensorboard")
-        self._writer: Any = None
+        self._folder = run.out / "tensorboard"
+        self._writers: dict[str, Any] = {}
 
     def write(self, record: StepRecord) -> None:
-        writer = self._from(record.global_step)
+        writer = self._from(record.concept, record.global_step)
         for name, value in scalars(record).items():
             writer.add_scalar(name, value, record.global_step)
 
@@ -81,19 +82,21 @@ class _TensorBoard:
         import numpy as np
 
         # If it comes before any record, its step was taken, and logged, before the run went on.
-        writer = self._from(picture.global_step + 1)
+        writer = self._from(picture.concept, picture.global_step + 1)
         name, pixels = _picture_name(picture), np.asarray(picture.image)
         writer.add_image(name, pixels, picture.global_step, dataformats="HWC")
 
-    def _from(self, step: int) -> Any:
-        if self._writer is None:
-            # Steps that a resumed run takes again replace those of before.
-            self._writer = self._open(self._folder, purge_step=step)
-        return self._writer
+    def _from(self, concept: str, step: int) -> Any:
+        if concept not in self._writers:
+            # Steps that a resumed run takes again replace those of before. That purges a whole
+            # folder, and in waves each concept counts from its own first step.
+            folder = str(self._folder / concept)
+            self._writers[concept] = self._open(folder, purge_step=step)
+        return self._writers[concept]
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        for writer in self._writers.values():
+            writer.close()
 
 
 class _WandB:
@@ -120,7 +123,9 @@ class _WandB:
                 dir=str(self._run.out),
                 config=plain(self._run),
             )
-        self._session.log(values, step=step)
+            # W&B's own step only grows; in waves each concept counts from its own first step.
+            self._session.define_metric("*", step_metric="global_step")
+        self._session.log(values | {"global_step": step})
 
     def close(self) -> None:
         if self._session is not None:

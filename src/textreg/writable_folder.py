@@ -21,6 +21,6 @@ def open_folder(folder: Path, named: str = "") -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may have tried as well
     except OSError as error:
         raise UserError(f"{named}{folder}: cannot be written ({error.strerror})") from None

@@ -102,12 +102,20 @@ def test_what_kohyas_folders_are_called_stays_what_captions_may_call_them(
     monkeypatch.setattr(command, "_compare", lambda *_: None)
     folders = [tmp_path / name for name in ("10_sks dog", "10_sks cat", "cat")]
     named = {"priors": "none,gated", "images": folders, "noun": None, "out": tmp_path}
-    flags: dict[str, Any] = {}
-    command.compare_command(
-        argparse.Namespace(**named, identifier=None, property=None, config=None), flags
-    )
-    found = [(c.get("identifier"), c.get("trigger")) for c in flags["concepts"]]
-    assert found == [(None, "<sks>"), (None, "<sks>"), (None, None)]
+    told = tmp_path / "told.yaml"
+
+    def found(config: Path | None) -> list[tuple[Any, Any]]:
+        flags: dict[str, Any] = {}
+        arguments = argparse.Namespace(**named, identifier=None, property=None, config=config)
+        command.compare_command(arguments, flags)
+        return [(c.get("identifier"), c.get("trigger")) for c in flags["concepts"]]
+
+    assert found(None) == [(None, "<sks>"), (None, "<sks>"), (None, None)]
+    for trigger, wanted in (("tabby", "tabby"), ("null", "<vox1>")):
+        told.write_text(
+            f"concepts: [{{images: {tmp_path}/cat, identifier: <vox1>, trigger: {trigger}}}]"
+        )
+        assert found(told) == [(None, "<sks>"), (None, "<sks>"), (None, wanted)]
 
 
 @pytest.mark.thorough

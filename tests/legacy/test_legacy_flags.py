@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from seed_commands import TRAINING, words_of
 
 from textreg.errors import UserError
+from textreg.legacy import sample, train
 from textreg.legacy.command import in_flags, read_command
 from textreg.legacy.flags import FLAGS, split_glued
 from textreg.legacy.train import main
@@ -252,3 +254,25 @@ def test_reading_flags_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("program", "words"), [(train, command()), (sample, ["--prompts=a cat"])])
+def test_versions_and_memory_are_told_as_by_textreg_itself(
+    program: Any,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One line and exit code 2, before anything is loaded or when there is too little memory."""
+
+    def raised(error: Exception) -> None:
+        raise error
+
+    old = UserError("transformers 4.57 is installed")
+    for error, line in ((old, "4.57 is installed"), (MemoryError(), "out of memory")):
+        monkeypatch.setattr(program, "check_versions", lambda error=error: raised(error))
+        assert program.main(words) == 2
+        assert line in capsys.readouterr().err
+    monkeypatch.setattr(program, "check_versions", lambda: raised(RuntimeError("ours")))
+    with pytest.raises(RuntimeError, match="ours"):
+        program.main(words)

@@ -158,7 +158,7 @@ _TEXT = """---
 
 # {words}
 
-A concept learned with [textreg](https://pypi.org/project/textreg/) on `{base}`: {word_vectors} and
+A concept learned with textreg on `{base}`: {word_vectors} and
 a rank-{rank} edit of {what}. {steps} steps, prior `{prior}`.
 {pictures}
 ## Use it

@@ -21,7 +21,8 @@ def compare_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int
         # Each is a run of its own, whoever else is compared; so is its word.
         for number, concept in enumerate(flags["concepts"], 1):
             if (word := concept.pop("identifier", None)) not in (None, f"<krk{number}>"):
-                concept["trigger"] = word  # of its folder's name, as its captions may call it
+                # Of its folder's name, or of the file: its captions may call it so.
+                concept["trigger"] = concept.get("trigger") or word
     with stop_flag() as stop:
         content = _compare(arguments, flags, variants, stop)
     if content is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import shlex
 import sys
 from pathlib import Path
@@ -74,13 +75,15 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for images in arguments.images:
         images = images.resolve() if images.name in ("", "..") else images
         folders += concept_folders(images).items() or [(images, None)]
-    told = {} if arguments.config is None else concepts_in(arguments.config)
+    file = {} if arguments.config is None else concepts_in(arguments.config)
+    told = [file.get(images.resolve(), {}) for images, _ in folders]
+    taken = {own.get("identifier") for own in told}
+    others = (f"<krk{n}>" for n in itertools.count(len(folders) + 1))
     several, named = len(folders) > 1, arguments.identifier is not None
     if several and named:
         raise UserError("--identifier names one word, but there are several concepts: leave it out")
     concepts: list[dict[str, Any]] = []
-    for number, (images, kohya) in enumerate(folders, 1):
-        own = told.get(images.resolve(), {})
+    for number, ((images, kohya), own) in enumerate(zip(folders, told, strict=True), 1):
         known = own.get("noun") or (kohya.noun if kohya else concept_noun(images.name))
         # An empty word, as from a variable that is not set, is not "none given".
         noun = known if arguments.noun is None else arguments.noun.strip()
@@ -92,6 +95,8 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             concept["identifier"] = arguments.identifier
         elif several or kohya:
             word = kohya.identifier if kohya else f"<krk{number}>"
+            if not kohya and word in taken:
+                word = next(other for other in others if other not in taken)
             concept.setdefault("identifier", word)
         if arguments.property:
             concept["learnable_property"] = arguments.property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shlex
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -70,7 +71,9 @@ def verdict(rows: dict[str, dict[str, Any]]) -> str:
     if ours >= none:
         return "Here TextReg did not hold the class better than no prior at all."
     held = "did not move at all" if ours < 1e-9 else f"moved {none / ours:,.0f} times less"
-    if elsewhere[1] > 0:
+    if elsewhere[1] >= elsewhere[0]:
+        held += ", though in prompts that it never saw no less"
+    elif elsewhere[1] > 0:
         held += f", in prompts that it never saw {elsewhere[0] / elsewhere[1]:,.0f} times less"
     return (
         f"With TextReg the class prompt {held}; edits were followed in {edits[1]:.0%} of the "
@@ -132,12 +135,14 @@ def _curves(points: Sequence[dict[str, Any]]) -> str:
 
 
 def _commands(run: Run, out: Path) -> list[str]:
-    images, noun = run.concepts[0].images, run.concepts[0].noun
-    seed = f" --seed {run.seed}" if run.seed else ""
-    return [
-        f"textreg demo --images {images} --out {out}{seed}",
-        f"textreg train {images} --noun {noun} --base {run.base} --out runs/{noun}{seed}",
-        f"textreg train {images} --noun {noun} --base {run.base} --prior none "
-        f"--out runs/{noun}-none{seed}",
-        f'textreg sample runs/{noun} --prompt "a photo of a {run.concepts[0].words}"',
+    concept = run.concepts[0]
+    place = f"runs/{concept.noun.replace(' ', '_')}"
+    seed = ["--seed", str(run.seed)] if run.seed else []
+    train = ["train", str(concept.images), "--noun", concept.noun, "--base", run.base]
+    commands = [
+        ["demo", "--images", str(concept.images), "--noun", concept.noun, "--out", str(out), *seed],
+        [*train, "--out", place, *seed],
+        [*train, "--prior", "none", "--out", f"{place}-none", *seed],
+        ["sample", place, "--prompt", f"a photo of a {concept.words}"],
     ]
+    return [shlex.join(["textreg", *words]) for words in commands]

@@ -22,7 +22,8 @@ from textreg.demo.report import write_report
 from textreg.errors import UserError
 from textreg.interrupt import STOPPED, StopFlag, stop_flag
 from textreg.learning import learn
-from textreg.run_pictures import check_pictures
+from textreg.run_folder import RunFolder
+from textreg.run_pictures import check_pictures, content_hashes
 from textreg.sampling import PictureModel
 from textreg.settings import build_run
 from textreg.toyland.attributes import NOUNS, known_noun
@@ -57,8 +58,9 @@ def demo(out: Path, images: Path, noun: str | None, seed: int) -> int:
         # Both start stage 2 from the same word, so only the prior differs.
         inversion=replace(held.inversion, steps=0, embedding=out / "textreg" / EMBEDDING_FILE),
     )
-    check_pictures(held)
+    folders = check_pictures(held)
     if (out / "report.html").is_file():
+        RunFolder(held).refuse_another(content_hashes(held, folders))
         print(f"finished before; delete {out} to run it again\n{out / 'report.html'}")
         return 0
     with stop_flag() as stop:
@@ -92,26 +94,26 @@ class Story:
         """One run with its curve; False if it was stopped."""
         with new_progress() as progress:
             task = progress.add_task(f"learning, {name}", total=run.total_steps, note="")
-            with closing(trainings(run, self._backbone)) as going:
+            # The start as well: a kill may have come between a checkpoint and its step's measure.
+            with closing(trainings(run, self._backbone, with_start=True)) as going:
                 for training, records in going:
                     self._stop.immediate = False
-                    record = records[0]
-                    if record.stage == "tuning" and record.step % _MEASURE_EVERY == 0:
-                        self._measure(name, record.step, training.adapters()[0], record.seconds)
-                    note = f"loss {record.losses['total']:.3f}"
-                    progress.update(task, completed=record.global_step, note=note)
+                    step = training.step if training.stage_index else 0
+                    if step and step % _MEASURE_EVERY == 0:
+                        self._measure(name, step, training.adapters()[0])
+                    note = f"loss {records[0].losses['total']:.3f}" if records else ""
+                    progress.update(task, completed=training.global_step, note=note)
                     if self._stop.is_set():
                         return False
         learn(run, backbone=self._backbone)
         return True
 
-    def _measure(self, name: str, step: int, adapter: Adapter, seconds: float) -> None:
+    def _measure(self, name: str, step: int, adapter: Adapter) -> None:
         model = PictureModel(self._backbone, adapter)
         shown = self._measures.draw(model, adapter.prompt, 8)
         point = {
             "model": name,
             "step": step,
-            "seconds_per_step": seconds,
             "drift": self._measures.drift(model),
             "fidelity": self._measures.fidelity(shown.pictures),
         }

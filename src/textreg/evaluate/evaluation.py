@@ -80,7 +80,7 @@ class Options:
             raise UserError(f"--epsilon-prompts is {self.epsilon_prompts}; it must be at least 1")
 
 
-@memory_of("evaluating", "--batch-size 1 or --dtype fp16")
+@memory_of("evaluating", "a lower --batch-size")
 def evaluate(
     folder: Path,
     extractors: Sequence[Extractor],

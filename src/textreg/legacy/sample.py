@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textreg.errors import UserError, of_system
+from textreg.dependencies import check_versions
+from textreg.errors import UserError, of_system, of_torch
 from textreg.flags import NearestParser, seed_number, some_path, some_text, whole_number
 from textreg.interrupt import STOPPED, stop_flag
 
@@ -67,6 +68,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = parser().parse_args(words)
     try:
+        check_versions()
         with stop_flag():
             return _sample(arguments)
     except UserError as error:
@@ -75,6 +77,11 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         print(f"sample.py: {of_system(error)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if (line := of_torch(error)) is None:
+            raise
+        print(f"sample.py: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the pictures drawn so far are kept", file=sys.stderr)

@@ -13,7 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textreg.errors import QuarantineError, UserError, of_system
+from textreg.dependencies import check_versions
+from textreg.errors import QuarantineError, UserError, of_system, of_torch
 from textreg.interrupt import STOPPED, StopFlag, stop_flag
 from textreg.legacy.command import Command, in_flags, read_command
 
@@ -27,6 +28,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     words = list(sys.argv[1:] if words is None else words)
     try:
+        check_versions()
         command = read_command(words)
         for line in command.lines:
             print(f"train_lora_w_ti.py: {line}", file=sys.stderr)
@@ -43,6 +45,11 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         print(f"train_lora_w_ti.py: {of_system(error)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if (line := of_torch(error)) is None:
+            raise
+        print(f"train_lora_w_ti.py: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         pass

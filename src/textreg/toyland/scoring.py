@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textreg.checkpoint import publish
 from textreg.errors import UserError
 from textreg.evaluate.distances import kid, vendi
+from textreg.writable_folder import open_folder
 
 from .attribute_judge import Judge
 from .attributes import HEADS, Picture, numbered_picture
@@ -133,12 +135,14 @@ def score(
         samples and renders amount to.
 
     Raises:
-        UserError: fewer than two images.
+        UserError: fewer than two images, or no place for the result.
     """
     from . import path
 
     if num_images < 2:
         raise UserError(f"--num-images is {num_images}; a score needs at least 2")
+    if json_path is not None:
+        open_folder(json_path.resolve().parent, "--json ")
     judge = judge or Judge.load()
     first = FIRST_SEED * (seed + 1)
     pictures = [numbered_picture("evaluate", first + k) for k in range(num_images)]
@@ -165,5 +169,5 @@ def score(
         },
     }
     if json_path is not None:
-        json_path.write_text(json.dumps(result, indent=2) + "\n")
+        publish(json_path, (json.dumps(result, indent=2) + "\n").encode())
     return result
