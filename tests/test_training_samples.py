@@ -191,7 +191,7 @@ def test_trackers_get_them(
             log.picture(picture)
     # Before any record: step 4 was logged before the run went on, and must not be forgotten.
     assert board.calls == [
-        ("open", str(run.out / "tensorboard"), 5),
+        ("open", str(run.out / "tensorboard" / "cat"), 5),
         ("cat/samples/a cat", (2, 3, 3), 4, "HWC"),
         "close",
     ]

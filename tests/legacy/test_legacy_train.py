@@ -205,7 +205,7 @@ def test_a_hub_id_without_network_is_one_line_within_seconds(
 @pytest.mark.slow
 def test_the_commands_in_a_shell(tmp_path: Path, tiny_base: Path, cat_pictures: Path) -> None:
     lay_out(tmp_path, tiny_base, cat_pictures)
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     for folder in ("training_scripts", "evaluation"):
         (tmp_path / folder).symlink_to(root / folder, target_is_directory=True)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
