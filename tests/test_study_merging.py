@@ -61,6 +61,9 @@ def test_what_decides_a_number_must_be_the_same() -> None:
     other = SETTINGS | {"num_images": 8}
     with pytest.raises(UserError, match=r"settings.num_images is 16 .* 8 here"):
         merged(old, _of({"dog"}, {0}, settings=other))
+    newer = SETTINGS | {"versions": {"shots": 3}}
+    with pytest.raises(UserError, match=r"settings.versions is None .*'shots': 3} here"):
+        merged(old, _of({"dog"}, {0}, settings=newer))
     learned = SETTINGS | {"inversion": {"schedule": "cosine"}}
     with pytest.raises(UserError, match=r"settings.inversion is None .*'cosine'} here"):
         merged(old, _of({"dog"}, {0}, settings=learned))

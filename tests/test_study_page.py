@@ -15,7 +15,7 @@ from wording import by_verdict, counted, difference
 
 from textreg.compare.summary import curves, summarise
 
-MARKS = ("short", "all", "textreg", "decay", "hard", "masks", "ablations", "falsifiers")
+MARKS = ("short", "claims", "all", "textreg", "decay", "hard", "masks", "ablations", "falsifiers")
 MARKS += ("candidates", "continual", "gains", "rivals", "seeds", "unmasked")
 PRIORS: dict[str, dict[str, Any]] = {
     "none": {"prior": "none"},

@@ -16,8 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from provenance import provenance
+
 from textreg.backbone import load
-from textreg.environment import environment
 from textreg.front import LOOKS
 from textreg.front_watch import SAMPLES, FixedDraws
 from textreg.settings import build_run
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    made = provenance()  # the load before
     flags = {
         "concepts": [{"images": arguments.images, "noun": arguments.noun}],
         "base": arguments.base,
@@ -72,7 +74,7 @@ def main() -> None:
         "batch": run.optimizer.batch_size,
         "rank": run.tuning.rank,
         "device": str(backbone.device),
-        "environment": environment(),
+        **made,
         "seconds a step": step,
         "seconds a measurement": once,
         "steps between two": DRIFT_EVERY,

@@ -18,6 +18,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "speed"))
 import plots
 import sections
+from claims import claims
 from continual_section import continual
 from marked_page import filled, where
 from merging import made_of
@@ -26,12 +27,15 @@ from results import Part
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "study.md"
+CLAIMED = ("textreg, the paper's", "textreg hard")
+"""Rows of priors.yaml: the method as published, and the preset."""
 
 
 def blocks(results: Path, images: Path) -> dict[str, str]:
     """What stands between each pair of marks; the plots are written into `images`."""
     main = Part.read(results / "study-main.json")
-    found = dict.fromkeys(("short", "all", "textreg", "decay", "hard", "falsifiers", "gains"), "")
+    names = ("short", "claims", "all", "textreg", "decay", "hard", "falsifiers", "gains")
+    found = dict.fromkeys(names, "")
     if main is None:
         missing = f"{sections.NOT_RUN} benchmarks/results/study-main.json is not there."
         found = dict.fromkeys(found, missing)
@@ -71,6 +75,7 @@ def _of_main(part: Part, images: Path) -> dict[str, str]:
         shown.append(sections.step_seconds(part))
     return {
         "gains": sections.gains(part),
+        "claims": claims(part, CLAIMED),
         "short": f"{sections.amount(part)}\n\n{sections.short(part)}",
         "all": "\n\n".join([sections.amount(part), sections.all_priors(part), *shown, told]),
         "textreg": sections.rivals(part, rivals, part.kinds),

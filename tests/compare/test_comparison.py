@@ -131,6 +131,7 @@ def test_a_row_each_prior_and_seed_in_the_form_of_report_json(
     assert content["summary"]["time"][SLOW]["steps"] == 2
     # Of the word that all begin with; the cells themselves have no first stage.
     assert content["settings"]["inversion"]["steps"] == 2
+    assert content["settings"]["tuning"]["rank"] == 2
     assert {e["cells"] for e in content["summary"]["steps"].values()} == {2}
 
 

@@ -10,19 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from textreg.adapter.about import base_name
 from textreg.backbone import Backbone
 from textreg.compare.cell_training import refuse_unfit_priors, train_cells
 from textreg.compare.cells import SHARES, Cell, by_place, for_steps, plan_cells, refuse_other_runs
+from textreg.compare.content import content_of
 from textreg.compare.curve_point import curve_point, point_of
 from textreg.compare.equal_time import equal_time, unequal_company
 from textreg.compare.failures import compared, failures, not_compared
 from textreg.compare.page import MADE_BY, write_comparison
-from textreg.compare.summary import curves, summarise
 from textreg.compare.variants import Variant
 from textreg.concept import Folder, inspect_folder
 from textreg.config import Images, Run
-from textreg.environment import environment
 from textreg.errors import UserError
 from textreg.evaluate.evaluation import Options, measure, sampling_of
 from textreg.evaluate.features import Extractor, refuse_twice, refuse_unfit
@@ -143,7 +141,7 @@ def compare(
         for name, _, some in by_place(cells)
         for point in _points(some, asked[name], pages, base, extractors[0], options, watch, out)
     ]
-    content = _content(comparison, cells, in_time, pages, points, extractors, options)
+    content = content_of(comparison, cells, in_time, pages, points, extractors, options)
     how = sampling_of(options, next(iter(asked.values())))
     content["settings"] |= {"steps": how.steps, "guidance": how.guidance, "sampler": how.sampler}
     content["settings"]["base_sha256"] = base.key
@@ -243,54 +241,3 @@ def _points(
             for step, point in line.items()
         ]
     return points
-
-
-def _content(
-    comparison: Comparison,
-    cells: Sequence[Cell],
-    in_time: Sequence[Cell],
-    pages: dict[Path, ConceptPage],
-    points: Sequence[dict[str, Any]],
-    extractors: Sequence[Extractor],
-    options: Options,
-) -> dict[str, Any]:
-    """compare.json; its rows are report.json's, with the variant's label as prior."""
-    kinds = {"steps": cells if comparison.equal != "time" else [], "time": in_time}
-    rows: dict[Path, dict[str, Any]] = {}
-    for kind, some in kinds.items():
-        for cell in some:
-            row = rows.setdefault(
-                cell.run.out,
-                {k: v for k, v in pages[cell.run.out].row.items() if k != "by_features"}
-                | {"prior": cell.variant.label, "equal": []},
-            )
-            row["equal"].append(kind)
-    reference = comparison.variants[0].label
-    word, run = cells[0].word, cells[0].run
-    return {
-        "base": base_name(run.base),
-        "rows": list(rows.values()),
-        "summary": {"reference": reference}
-        | {
-            kind: summarise([row for row in rows.values() if kind in row["equal"]], reference)
-            for kind, some in kinds.items()
-            if some
-        },
-        "curves": curves(points),
-        "points": list(points),
-        "priors": {variant.label: variant.settings for variant in comparison.variants},
-        "features": [{"name": e.name, "sha256": e.digest} for e in extractors],
-        "settings": {
-            "num_images": options.num_images,
-            "epsilon_prompts": options.epsilon_prompts,
-            "seed": options.seed,
-            "seeds": len({cell.run.seed for cell in cells}),
-            "inversion": {
-                name: getattr(word.inversion, name)
-                for name in ("steps", "learning_rate", "schedule")
-            },
-            "tuning_steps": run.tuning.steps,
-            "equal": comparison.equal,
-        },
-        "environment": environment(),
-    }

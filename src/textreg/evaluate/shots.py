@@ -16,6 +16,9 @@ from textreg.config import Concept
 from textreg.evaluate.questions import Questions
 from textreg.prompts import templates
 
+VERSION = 2
+"""Raise when other pictures are drawn for the same questions."""
+
 ModelName = Literal["base", "tuned"]
 PoolName = Literal["class", "class again", "concept", "edits", "neighbours", "general"]
 Place = tuple[ModelName, PoolName]
