@@ -112,7 +112,8 @@ def test_the_page_is_self_contained(finished: Path, measured: dict[str, Any]) ->
     for word in ("http", "<script", "nan", "None", "{{"):
         assert word not in page
     # Class, concept, two edits by both, neighbours and general by both; photos are there as well.
-    assert page.count('alt="a photo of a cat"') == 2 * COUNT
+    # Of base and tuned, and of the base once more over the concept.
+    assert page.count('alt="a photo of a cat"') == 3 * COUNT
     assert page.count('alt="a photo of a &lt;krk1&gt; cat"') == COUNT
     assert page.count('alt="photo of the concept"') == 4
     drawn = finished / "evaluation" / "pictures-cat.jsonl"
