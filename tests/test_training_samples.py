@@ -195,7 +195,7 @@ def test_trackers_get_them(
         ("cat/samples/a cat", (2, 3, 3), 4, "HWC"),
         "close",
     ]
-    assert wandb.calls == [({"cat/samples/a cat": ((3, 2), "a cat")}, 4), "finish"]
+    assert wandb.calls == [{"cat/samples/a cat": ((3, 2), "a cat"), "global_step": 4}, "finish"]
 
 
 def test_the_shell_draws_the_cards_prompts(
