@@ -13,8 +13,10 @@ ROW = {"exit": 2, "one line": True, "bytes named": True, "goes on to the same": 
     [
         ({"kills": 50, "same": 50}, True),
         ({"kills": 50, "same": 49}, False),
+        ({"kills": 50, "same": 1}, False),
         ({"tests": 6, "passed": 6}, True),
         ({"tests": 6, "passed": 5}, False),
+        ({"tests": 6, "passed": 5, "skipped": 1}, True),
         ({"tests": 6, "passed": 6, "failing": 1}, False),
         ({"files": 12, "same": True}, True),
         ({"files": 12, "same": False}, False),

@@ -11,6 +11,10 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 
 
+_CODE = ("--", ":/", ":!/benchmarks/results", ":!/docs")
+"""Everything but results and the pages that show them, which measuring itself writes."""
+
+
 def provenance() -> dict[str, Any]:
     """Hardware, versions, commit and load; no name of a machine or a person."""
     from textreg.environment import environment
@@ -20,7 +24,7 @@ def provenance() -> dict[str, Any]:
         "memory_gibibytes": round(_memory() / 2**30, 1),
         "environment": environment(),
         "commit": _git("rev-parse", "--short", "HEAD"),
-        "changed_since": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "changed_since": bool(_git("status", "--porcelain", "--untracked-files=no", *_CODE)),
         "load_average": round(os.getloadavg()[0], 2),
         "niceness": os.nice(0),
     }

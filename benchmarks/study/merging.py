@@ -38,9 +38,9 @@ def merged(old: Content, new: Content) -> dict[str, Any]:
         UserError: says what makes them no parts of one study.
     """
     for key in _DECIDES:
-        _require_same(key, old[key], new[key])
+        require_same(key, old[key], new[key])
     for key in _OF_SETTINGS:
-        _require_same(f"settings.{key}", old["settings"].get(key), new["settings"].get(key))
+        require_same(f"settings.{key}", old["settings"].get(key), new["settings"].get(key))
     rows = _rows(old["rows"], new["rows"])
     places = ("concept", "seed", "prior", "step")
     points = list(
@@ -124,6 +124,11 @@ def rectangle(rows: Sequence[Content]) -> set[tuple[str, int]]:
     return {(concept, seed) for concept, seed in places if seed in set.intersection(*seeds)}
 
 
-def _require_same(key: str, old: Any, new: Any) -> None:
+def require_same(key: str, old: Any, new: Any) -> None:
+    """Refuse to join what differs in a setting.
+
+    Raises:
+        UserError: names it and both values.
+    """
     if old != new:
         raise UserError(f"{key} is {old!r} in the results there, {new!r} here: no one study")

@@ -25,6 +25,7 @@ from textreg.commands.judge_features import JudgeFeatures
 from textreg.compare import Comparison, compare
 from textreg.compare.cells import SHARES
 from textreg.compare.comparison import EPSILON_PROMPTS, Watch
+from textreg.compare.content import VERSIONS
 from textreg.compare.variants import variants_of
 from textreg.concept_names import concept_noun
 from textreg.config import Mask, Run
@@ -32,7 +33,7 @@ from textreg.evaluate.evaluation import Options
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "speed"))
-from merging import made_of, merged  # noqa: E402
+from merging import made_of, merged, require_same  # noqa: E402
 from provenance import provenance, rounded  # noqa: E402
 
 CONCEPTS = ("cat", "teapot", "dog", "wolf_plushie", "backpack", "robot_toy", "vase", "rc_car")
@@ -82,7 +83,11 @@ def run_part(
     name: str, part: Part, arguments: argparse.Namespace, results: Path
 ) -> dict[str, Any] | None:
     """Compare, and write the part's JSON."""
-    concepts = arguments.concepts(part)
+    concepts, path = arguments.concepts(part), results / f"study-{name}.json"
+    if arguments.add and path.is_file():
+        # Known before anything is trained.
+        there = json.loads(path.read_text())["settings"].get("versions")
+        require_same("settings.versions", there, VERSIONS)
     print(f"{name}: {', '.join(concepts)}", flush=True)
     content = compare(
         comparison(name, part, concepts, arguments),
@@ -101,7 +106,6 @@ def run_part(
         if part.equal == "both" and times.is_file():
             content["equal_time"] = json.loads(times.read_text())
         results.mkdir(parents=True, exist_ok=True)
-        path = results / f"study-{name}.json"
         kept = rounded(kept_of(content, part) | provenance() | {"dtype": arguments.dtype})
         kept["made"] = made_of(kept)
         if arguments.add and path.is_file():

@@ -111,7 +111,10 @@ def filled(page: str, found: dict[str, Any]) -> str:
     """The page with the table between its two marks."""
     where = "  \n".join(f"{how} ({', '.join(names)})" for how, names in _made(found).items())
     inside = f"{BEGIN}\n\n{where}\n\n{table(found)}\n\n{END}"
-    return re.sub(f"{BEGIN}.*{END}", lambda _: inside, page, flags=re.DOTALL)
+    written, count = re.subn(f"{BEGIN}.*{END}", lambda _: inside, page, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"reliability.md has no marks {BEGIN} ... {END}")
+    return written
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ def compare_command(arguments: argparse.Namespace, flags: dict[str, Any]) -> int
     from textreg.commands.train import concepts_of, resume_command
 
     variants = variants_of(arguments.priors)
-    flags["concepts"] = concepts_of(arguments)
-    if len(flags["concepts"]) > 1:
-        # Each is a run of its own, whoever else is compared; so is its word.
-        for number, concept in enumerate(flags["concepts"], 1):
-            if (word := concept.pop("identifier", None)) not in (None, f"<krk{number}>"):
-                # Of its folder's name, or of the file: its captions may call it so.
-                concept["trigger"] = concept.get("trigger") or word
+    # Each is a run of its own, whoever else is compared; so is its word.
+    flags["concepts"] = concepts_of(arguments, numbered=False)
+    for concept in flags["concepts"] if len(flags["concepts"]) > 1 else ():
+        if (word := concept.pop("identifier", None)) is not None:
+            # Of its folder's name, or of the file: its captions may call it so.
+            concept["trigger"] = concept.get("trigger") or word
     with stop_flag() as stop:
         content = _compare(arguments, flags, variants, stop)
     if content is None:

@@ -62,8 +62,12 @@ def _begin_anew(run: Run, take_over: bool) -> None:
         print(f"textreg: the run that was in {run.out} is in {aside} now", file=sys.stderr)
 
 
-def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def concepts_of(arguments: argparse.Namespace, *, numbered: bool = True) -> list[dict[str, Any]]:
     """The concepts that the flags name; each its own word.
+
+    Args:
+        arguments: of the command.
+        numbered: give words to those of several that have none of their own.
 
     What a --config says of a folder holds where no flag says anything; of folders that are not
     named it may say what it likes, as one file may tell of all that a user has.
@@ -93,7 +97,7 @@ def concepts_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         concept: dict[str, Any] = own | {"images": images, "noun": noun}
         if named:
             concept["identifier"] = arguments.identifier
-        elif several or kohya:
+        elif (several and numbered) or kohya:
             word = kohya.identifier if kohya else f"<krk{number}>"
             if not kohya and word in taken:
                 word = next(other for other in others if other not in taken)

@@ -18,6 +18,9 @@ from textreg.evaluate.report import ConceptPage
 if TYPE_CHECKING:
     from textreg.compare.comparison import Comparison
 
+VERSIONS = {"shots": shots.VERSION, "score": score.VERSION}
+"""Cells that were measured by other versions are no parts of one comparison."""
+
 
 def content_of(
     comparison: Comparison,
@@ -78,8 +81,7 @@ def content_of(
                 name: getattr(run.tuning, name) for name in ("learning_rate", "schedule", "rank")
             },
             "batch_size": run.optimizer.batch_size,
-            # Cells that were measured by other versions are no parts of one comparison.
-            "versions": {"shots": shots.VERSION, "score": score.VERSION},
+            "versions": VERSIONS,
             "equal": comparison.equal,
         },
         "environment": environment(),
