@@ -45,7 +45,7 @@ def blocks(results: Path, images: Path) -> dict[str, str]:
     found["ablations"] = _one(results / "study-ablations.json")
     found["unmasked"] = _one(results / "study-unmasked.json", "textreg hard", "none")
     found["candidates"] = _one(results / "study-candidates.json", "textreg hard", "none")
-    found |= {name: _against_all(results / f"study-{name}.json") for name in ("rivals", "seeds")}
+    found["rivals"] = _against_all(results / "study-rivals.json")
     several = results / "study-continual.json"
     found["continual"] = sections.NOT_RUN
     if several.is_file():

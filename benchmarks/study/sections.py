@@ -170,7 +170,13 @@ def hard_mode(part: Part) -> str:
     costs_in_words = "\n".join(
         f"- At {_AT[kind]}, {NAMES[name]}: {by_verdict(each)}" for name, each in found.items()
     )
-    return "\n\n".join([held(part), table(heads, rows), costs_in_words])
+    first, *more = hard
+    among = [*more, *part.alone("gated")]
+    blocks = [held(part), table(heads, rows), costs_in_words]
+    if among:
+        blocks += [f"Minus *{first}*:", _equal(part, among, first, kind)]
+        blocks.append(_equal_fidelity(part, among, first))
+    return "\n\n".join(blocks)
 
 
 def held(part: Part) -> str:

@@ -65,7 +65,6 @@ PARTS |= {
     for name in ("ablations", "candidates", "unmasked")
 }
 PARTS["rivals"] = Part(priors="rivals.yaml", concepts=8, seeds=1, folder="main", shares=SHARES)
-PARTS["seeds"] = Part(priors="seeds.yaml", concepts=8, seeds=3, folder="main", shares=SHARES)
 PARTS |= {
     # Main's own words are those of the default ratio.
     f"mask-{100 * ratio:.0f}": Part(
