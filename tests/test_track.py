@@ -82,8 +82,8 @@ class FakeWandB(ModuleType):
     def Image(self, image: Any, caption: str) -> Any:
         return image.size, caption
 
-    def define_metric(self, name: str, step_metric: str) -> None:
-        assert (name, step_metric) == ("*", "global_step")
+    def define_metric(self, name: str, step_metric: str | None = None) -> None:
+        assert (name, step_metric) in (("global_step", None), ("*", "global_step"))
 
     def log(self, values: dict[str, Any]) -> None:
         self.calls.append(values)

@@ -124,6 +124,7 @@ class _WandB:
                 config=plain(self._run),
             )
             # W&B's own step only grows; in waves each concept counts from its own first step.
+            self._session.define_metric("global_step")
             self._session.define_metric("*", step_metric="global_step")
         self._session.log(values | {"global_step": step})
 
