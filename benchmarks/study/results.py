@@ -25,6 +25,9 @@ class Part:
 
     def __init__(self, content: Mapping[str, Any]):
         kept = rectangle(content["rows"])
+        order = list(content["priors"])  # which joining results does not keep
+        rows = sorted(content["rows"], key=lambda row: order.index(row["prior"]))
+        content = dict(content) | {"rows": rows}
         self.content = dict(content) | {
             key: [x for x in content[key] if (x["concept"], x["seed"]) in kept]
             for key in ("rows", "points")
