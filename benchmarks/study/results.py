@@ -26,24 +26,24 @@ class Part:
     def __init__(self, content: Mapping[str, Any]):
         kept = rectangle(content["rows"])
         order = list(content["priors"])  # which joining results does not keep
-        rows = sorted(content["rows"], key=lambda row: order.index(row["prior"]))
-        content = dict(content) | {"rows": rows}
         self.content = dict(content) | {
             key: [x for x in content[key] if (x["concept"], x["seed"]) in kept]
             for key in ("rows", "points")
             if key in content
         }
+        self.content["rows"].sort(key=lambda row: order.index(row["prior"]))
         self.reference: str = content["summary"]["reference"]
-        # Written anew: the file's own may be of an earlier test.
-        self.content["summary"] = {"reference": self.reference} | {
-            kind: summarise(of_kind(content["rows"], kind), self.reference)
-            for kind in ("steps", "time")
-            if kind in content["summary"]
-        }
         self.settings: Mapping[str, Mapping[str, Any]] = content["priors"]
         self._rows: dict[tuple[Kind, str], dict[Place, dict[str, float]]] = {}
-        for kind in self.kinds:
-            for row in of_kind(self.content["rows"], kind):
+        # Written anew: the file's own may be of an earlier test.
+        summary: dict[str, Any] = {"reference": self.reference}
+        self.content["summary"] = summary
+        for kind in ("steps", "time"):
+            if kind not in content["summary"]:
+                continue
+            rows = of_kind(self.content["rows"], kind)
+            summary[kind] = summarise(rows, self.reference)
+            for row in rows:
                 cells = self._rows.setdefault((kind, row["prior"]), {})
                 cells[row["concept"], row["seed"]] = numbers_of(row)
         self.places = sorted({place for cells in self._rows.values() for place in cells})

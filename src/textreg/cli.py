@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from textreg.dependencies import check_versions
-from textreg.errors import GroupEnded, QuarantineError, UserError, of_system, of_torch
+from textreg.errors import GroupEnded, QuarantineError, UserError, of_machine
 from textreg.parser import parser
 from textreg.ranks import Ranks, of_torchrun
 from textreg.run_flags import RUN_FLAGS
@@ -160,11 +160,8 @@ def _answer(words: Sequence[str] | None) -> int:
         # Whoever read the output has seen enough; nothing is left to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        print(f"textreg: {of_system(error)}", file=sys.stderr)
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if (line := of_torch(error)) is None:
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (line := of_machine(error)) is None:
             raise
         print(f"textreg: {line}", file=sys.stderr)
         return 2

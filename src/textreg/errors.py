@@ -27,12 +27,6 @@ class QuarantineError(Exception):
         return frozenset(self.lines)
 
 
-def of_system(error: OSError) -> str:
-    """A full disk or a lost folder as one line, with the file that it struck."""
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}"
-
-
 class GroupEnded(Exception):
     """Another process of the group is gone; what is on disk can go on; exit code 3."""
 
@@ -43,8 +37,14 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
 
 
-def of_torch(error: MemoryError | RuntimeError) -> str | None:
-    """What to say of an error of torch that is nobody's fault here; none: it is ours."""
+def of_machine(error: OSError | MemoryError | RuntimeError) -> str | None:
+    """A full disk, a lost folder, too little memory, an operation refused; none: it is our fault.
+
+    In one line, of files with the one that it struck.
+    """
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
     from textreg.determinism import refused
     from textreg.out_of_memory import FREE, shortage
 

@@ -58,7 +58,7 @@ class RunFolder:
 
     def same_run(self) -> bool:
         """Whether the folder holds this very run."""
-        return self.begun and not self._differences()
+        return self.begun and not self.differences()
 
     @contextmanager
     def held(self, pictures: dict[str, list[str]], *, take_over: bool = False) -> Generator[None]:
@@ -110,7 +110,7 @@ class RunFolder:
             UserError: says which setting differs, or what lies there.
         """
         if self.begun:
-            if differences := self._differences(pictures):
+            if differences := self.differences(pictures):
                 raise UserError(
                     f"{self.path} holds another run: {'; '.join(differences)}. "
                     "Choose another --out, or give train --force-new to put it aside and start over"
@@ -183,7 +183,12 @@ class RunFolder:
         except (ValueError, AttributeError):
             raise UserError(f"{path}: is damaged; choose another --out") from None
 
-    def _differences(self, pictures: dict[str, list[str]] | None = None) -> list[str]:
+    def differences(self, pictures: dict[str, list[str]] | None = None) -> list[str]:
+        """What tells the run that has begun here from this one, in words.
+
+        Args:
+            pictures: as in `held`; none: they are not compared.
+        """
         record = read_record(self.path)
         there, here = (_flat(without_later(Run, r)) for r in (record["run"], plain(self.run)))
         lines = [

@@ -65,12 +65,12 @@ def _begin_anew(run: Run, take_over: bool) -> None:
 def concepts_of(arguments: argparse.Namespace, *, numbered: bool = True) -> list[dict[str, Any]]:
     """The concepts that the flags name; each its own word.
 
+    What a --config says of a folder holds where no flag says anything; of folders that are not
+    named it may say what it likes, as one file may tell of all that a user has.
+
     Args:
         arguments: of the command.
         numbered: give words to those of several that have none of their own.
-
-    What a --config says of a folder holds where no flag says anything; of folders that are not
-    named it may say what it likes, as one file may tell of all that a user has.
 
     Raises:
         UserError: no noun is known for a folder, or one identifier for several concepts.

@@ -66,21 +66,21 @@ def refuse_unfit_folders(runs: Sequence[Run], out: Path) -> None:
         for run in runs
         if "class-images" in priors.split(run.prior) and not RunFolder(run).finished
     }
+    base: str | None = None
     for run in asked.values():
-        if shares_class_pictures(run, out):
-            _refuse_drawn_otherwise(run)
-        else:
+        folder = run.class_images.folder
+        if folder is None or not shares_class_pictures(run, out):
             users_pictures(run, run.concepts[0])
+        elif recorded(folder) or (folder / _DRAWN).is_file():
+            # All share one base.
+            base = base or base_digest(BaseFiles.of(run.base, run.revision).place)
+            _refuse_drawn_otherwise(run, folder, base)
 
 
-def _refuse_drawn_otherwise(run: Run) -> None:
+def _refuse_drawn_otherwise(run: Run, folder: Path, base: str) -> None:
     """Of pictures of earlier versions, which kept less, only that is compared."""
-    folder = run.class_images.folder
-    assert folder is not None
     pictures, path = recorded(folder), folder / _DRAWN
-    if not pictures and not path.is_file():
-        return
-    here = _drawn_as(run, BaseFiles.of(run.base, run.revision).place)
+    here = _drawn_as(run, base)
     there = here | {"prompt": pictures[0].prompt} if pictures else here
     if path.is_file():
         try:
@@ -98,14 +98,14 @@ def _refuse_drawn_otherwise(run: Run) -> None:
         )
 
 
-def _drawn_as(run: Run, base: Path) -> dict[str, Any]:
+def _drawn_as(run: Run, base: str) -> dict[str, Any]:
     """What decides drawn pictures besides what their folder's path says, as runs are told apart."""
     return {
         "base": run.base,
         "revision": run.revision,
         "resolution": run.images.resolution,
         "prompt": class_prompt(run.concepts[0]),
-        "base_sha256": base_digest(base),
+        "base_sha256": base,
     }
 
 
@@ -125,7 +125,9 @@ def draw_class_pictures(
         return
     on_drawing(folder)
     if not recorded(folder):
-        publish(folder / _DRAWN, json.dumps(_drawn_as(run, backbone.files.place)).encode())
+        publish(
+            folder / _DRAWN, json.dumps(_drawn_as(run, base_digest(backbone.files.place))).encode()
+        )
     for line in draw(run, run.concepts[0], backbone, folder.parent.parent):
         print(f"textreg: {line}", file=sys.stderr)
         on_drawing(folder)

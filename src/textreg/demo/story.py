@@ -60,11 +60,10 @@ def demo(out: Path, images: Path, noun: str | None, seed: int) -> int:
     )
     folders = check_pictures(held)
     if (out / "report.html").is_file():
-        try:
-            RunFolder(held).refuse_another(content_hashes(held, folders))
-        except UserError as error:
-            why = str(error).partition(". Choose")[0]
-            raise UserError(f"{why}; choose another --out, or delete {out}") from None
+        place = RunFolder(held)
+        if place.begun and (others := place.differences(content_hashes(held, folders))):
+            why = f"{place.path} holds another run: {'; '.join(others)}"
+            raise UserError(f"{why}; choose another --out, or delete {out}")
         print(f"finished before; delete {out} to run it again\n{out / 'report.html'}")
         return 0
     with stop_flag() as stop:

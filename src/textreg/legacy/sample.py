@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textreg.dependencies import check_versions
-from textreg.errors import UserError, of_system, of_torch
+from textreg.errors import UserError, of_machine
 from textreg.flags import NearestParser, seed_number, some_path, some_text, whole_number
 from textreg.interrupt import STOPPED, stop_flag
 
@@ -75,11 +75,8 @@ def main(words: Sequence[str] | None = None) -> int:
         said = str(error).replace("--steps ", "--n_step ")
         print(f"sample.py: {said}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"sample.py: {of_system(error)}", file=sys.stderr)
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if (line := of_torch(error)) is None:
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (line := of_machine(error)) is None:
             raise
         print(f"sample.py: {line}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textreg.dependencies import check_versions
-from textreg.errors import QuarantineError, UserError, of_system, of_torch
+from textreg.errors import QuarantineError, UserError, of_machine
 from textreg.interrupt import STOPPED, StopFlag, stop_flag
 from textreg.legacy.command import Command, in_flags, read_command
 
@@ -43,11 +43,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except QuarantineError as error:
         print(f"train_lora_w_ti.py: {error}", file=sys.stderr)
         return 1
-    except OSError as error:
-        print(f"train_lora_w_ti.py: {of_system(error)}", file=sys.stderr)
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if (line := of_torch(error)) is None:
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (line := of_machine(error)) is None:
             raise
         print(f"train_lora_w_ti.py: {line}", file=sys.stderr)
         return 2
