@@ -64,6 +64,9 @@ PARTS |= {
     name: Part(priors=f"{name}.yaml", concepts=8, seeds=1, folder="main")
     for name in ("ablations", "candidates", "unmasked")
 }
+PARTS["presets"] = Part(
+    priors="presets.yaml", concepts=8, seeds=3, folder="main", shares=(0.25, 0.5)
+)
 PARTS["rivals"] = Part(priors="rivals.yaml", concepts=8, seeds=1, folder="main", shares=SHARES)
 PARTS |= {
     # Main's own words are those of the default ratio.
