@@ -16,7 +16,7 @@ from wording import by_verdict, counted, difference
 from textreg.compare.summary import curves, summarise
 
 MARKS = ("short", "claims", "all", "textreg", "decay", "hard", "masks", "ablations", "falsifiers")
-MARKS += ("candidates", "continual", "gains", "rivals", "unmasked")
+MARKS += ("candidates", "continual", "gains", "presets", "rivals", "unmasked")
 PRIORS: dict[str, dict[str, Any]] = {
     "none": {"prior": "none"},
     "class images": {"prior": "class-images"},

@@ -45,6 +45,10 @@ def blocks(results: Path, images: Path) -> dict[str, str]:
     found["ablations"] = _one(results / "study-ablations.json")
     found["unmasked"] = _one(results / "study-unmasked.json", "textreg hard", "none")
     found["candidates"] = _one(results / "study-candidates.json", "textreg hard", "none")
+    found["presets"] = _section(
+        results / "study-presets.json",
+        lambda part: [sections.minus(part), sections.at_equal_fidelity(part)],
+    )
     found["rivals"] = _against_all(results / "study-rivals.json")
     several = results / "study-continual.json"
     found["continual"] = sections.NOT_RUN

@@ -235,6 +235,12 @@ def minus(part: Part, *references: str) -> str:
     return "\n\n".join(blocks)
 
 
+def at_equal_fidelity(part: Part) -> str:
+    """The drift of each row minus the reference's, where both are as faithful."""
+    own = [label for label in part.settings if label != part.reference]
+    return _equal_fidelity(part, own, part.reference)
+
+
 def falsifiers(part: Part) -> str:
     """What no term of TextReg mentions: neighbours, prompts outside the pools, held-out edits."""
     kind = part.kinds[0]

@@ -1,5 +1,7 @@
 """TextReg over a real pool: exact expectations, hard mode's exactness and refusal (METHOD 4-6)."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from prior_setup import draws, set_up, words
 from textreg.backbone import Backbone
+from textreg.concept_texts import ConceptTexts
 from textreg.config import Mask, TextReg, Tuning
 from textreg.errors import UserError
 from textreg.method.text_projections import TextProjections
@@ -88,6 +91,7 @@ def test_norm_form_takes_one_random_prompt_of_each_kind(
         (TextReg(class_weight=0), {"edit_prior"}),
         (TextReg(edit_weight=0), {"class_prior"}),
         (HARD, {"edit_prior"}),
+        (replace(HARD, edit_weight=0), set()),
     ],
 )
 def test_which_terms_there_are(
@@ -96,6 +100,26 @@ def test_which_terms_there_are(
     run = tiny_run(tiny_base, Path(), cat_pictures, textreg=settings)
     prior, _, _ = set_up(run, backbone64)
     assert set(prior.penalties(draws(0))) == terms
+
+
+def test_edit_prompts_are_encoded_where_their_term_has_a_weight(
+    backbone64: Backbone, tiny_base: Path, cat_pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = ConceptTexts.features
+    with_word: list[Sequence[str]] = []
+
+    def features(
+        texts: ConceptTexts, prompts: Sequence[str], vector: Tensor | None, *, masked: bool = False
+    ) -> Tensor:
+        if vector is not None:
+            with_word.append(prompts)
+        return encoded(texts, prompts, vector, masked=masked)
+
+    monkeypatch.setattr(ConceptTexts, "features", features)
+    for settings, count in ((HARD, 2), (replace(HARD, edit_weight=0), 0)):
+        with_word.clear()
+        set_up(tiny_run(tiny_base, Path(), cat_pictures, textreg=settings), backbone64)
+        assert len(with_word) == count  # masked and not
 
 
 def test_no_prior_has_no_terms(backbone64: Backbone, tiny_base: Path, cat_pictures: Path) -> None:

@@ -70,17 +70,22 @@ class TextReg(Prior):
     ) -> None:
         """Encode the edit pools with the learned words, and bring the edit where it may be."""
         self._projections = projections
-        settings = self._settings
-        edits = [t.fill(edit_templates(t.concept, settings.edit_prompts)) for t in texts]
+        if "edit_prior" in self._weights:
+            self._encode_edits(texts, vectors)
+        if self._settings.form == "squared":
+            self._class_gram = torch.cat([gram(c[None]) for c in self._class])
+        self.after_step()
+
+    def _encode_edits(self, texts: Sequence[ConceptTexts], vectors: Tensor) -> None:
+        templates = [edit_templates(t.concept, self._settings.edit_prompts) for t in texts]
+        edits = [t.fill(pool) for t, pool in zip(texts, templates, strict=True)]
         states = (False, True) if self._mask_ratio else (False,)
         self._edit = [
             torch.stack([t.features(pool, vector, masked=m) for m in states], dim=1)
             for t, pool, vector in zip(texts, edits, vectors, strict=True)
         ]
-        if settings.form == "squared":
-            self._class_gram = torch.cat([gram(c[None]) for c in self._class])
+        if self._settings.form == "squared":
             self._edit_gram = torch.cat([self._pooled_edit(e) for e in self._edit])
-        self.after_step()
 
     def _pooled_edit(self, features: Tensor) -> Tensor:
         """G of one edit pool [P, mask states, T, d]: the expectation over prompts and draws."""
