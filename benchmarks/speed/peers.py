@@ -51,6 +51,11 @@ class Pair:
     matched_prior: str = "none"
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def needs_classes(self) -> bool:
+        """Whether the example trains on class pictures; at matched work ours then does as well."""
+        return "{classes}" in " ".join(self.flags)
+
     def our_prior(self, work: Work) -> str:
         """What ours holds the model with; stage 1 has nothing to hold."""
         if self.stage == "inversion":
@@ -285,7 +290,7 @@ class Bench:
             "updates": str(updates + 1),
             "precision": "no" if arguments.precision == "fp32" else arguments.precision,
             "pictures": str(self.small if matched else self.folders[0]),
-            "classes": str(self.classes) if "{classes}" in " ".join(pair.flags) else "",
+            "classes": str(self.classes) if pair.needs_classes else "",
             "noun": arguments.noun,
             "rank": str(arguments.rank),
         }
@@ -321,8 +326,10 @@ class Bench:
 
     def _peak(self, side: str, peer: str, work: Work, concepts: int) -> float:
         # Drawn here, so that no process that is measured draws them.
-        what = json.dumps([side, peer, work, concepts, str(self.classes)])
-        words = [sys.executable, __file__, *sys.argv[1:], "--steps", "3", "--warm-up", "3"]
+        classes = str(self.classes) if PAIRS[peer].needs_classes else ""
+        what = json.dumps([side, peer, work, concepts, classes])
+        few = [str(min(3, n)) for n in (self.arguments.steps, self.arguments.warm_up)]
+        words = [sys.executable, __file__, *sys.argv[1:], "--steps", few[0], "--warm-up", few[1]]
         done = subprocess.run(
             [*words, "--memory-of", what], stdout=subprocess.PIPE, text=True, check=True
         )
