@@ -8,6 +8,7 @@ import page
 import pytest
 import sections
 import torch
+from answer import against_each, price
 from continual_section import continual
 from results import Part
 from study import PARTS, concepts_word, kept_of
@@ -16,7 +17,7 @@ from wording import by_verdict, counted, difference
 from textreg.compare.summary import curves, summarise
 
 MARKS = ("short", "claims", "all", "textreg", "decay", "hard", "masks", "ablations", "falsifiers")
-MARKS += ("candidates", "continual", "gains", "presets", "rivals", "unmasked")
+MARKS += ("candidates", "counts", "continual", "gains", "presets", "rivals", "unmasked")
 PRIORS: dict[str, dict[str, Any]] = {
     "none": {"prior": "none"},
     "class images": {"prior": "class-images"},
@@ -112,7 +113,7 @@ def test_sections_are_written_from_numbers(tmp_path: Path, images: Path) -> None
         write(tmp_path, f"mask-{ratio}", content(edits=more))
     found = page.blocks(tmp_path, images)
     assert "3 concepts (cat, dog, vase) x 2 seeds, **of 8 x 3 planned**" in found["all"]
-    assert "| none | fidelity | less 2 | less 2 | less 2 |" in found["short"]
+    assert "| none | fidelity | less 2 | less 2 | less 2 |" in found["counts"]
     against_decay = found["decay"].split("\n- ")
     # Soft and weight decay drift alike but for noise; hard does not drift at all.
     (line,) = [x for x in against_decay if "At equal fidelity, drift of the class prompt" in x]
@@ -148,7 +149,29 @@ def test_without_the_points_of_cells_equal_fidelity_is_left_open() -> None:
     del made["points"]
     part = Part(made)
     assert sections.NO_POINTS in sections.rivals(part, ["none"], ["steps"])
-    assert "| none | fidelity |" not in sections.short(part)
+    assert "| none | fidelity |" not in sections.counts(part)
+
+
+def test_the_answer_and_its_price() -> None:
+    made = content()
+    for point in made["points"]:
+        if point["prior"] == "none":  # twice as fast as all others
+            point["fidelity"] = 0.6 + point["step"] / 500
+    part = Part(made)
+    (line,) = [x for x in against_each(part, "hard", ["none"]).splitlines() if "| none |" in x]
+    theirs = part.at_equal_fidelity("hard", "none", "class")
+    assert theirs is not None
+    assert line.startswith(f"| none | 0 / {100 * theirs['reference']:.2g} | 0 / ")
+    assert line.endswith(" | 0.90 |")
+    lines = price(part, "hard", ["none", "soft"]).splitlines()
+    assert lines[0] == "The learned word alone has fidelity 0.60."
+    edits = part.mean("steps", "hard", "editability").value
+    assert lines[-3] == f"| hard | 0.90 | 50% | {edits:.2f} | step 300 |"
+    assert lines[-2].endswith(" | step 150 |")
+    for point in made["points"]:
+        if point["prior"] == "soft":
+            point["fidelity"] = 0.6
+    assert price(Part(made), "hard", ["soft"]).splitlines()[-1].endswith(" | never |")
 
 
 def test_continual_in_means_over_seeds() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "speed"))
 import plots
 import sections
+from answer import against_each, price
 from claims import claims
 from continual_section import continual
 from marked_page import filled, where
@@ -34,7 +35,7 @@ CLAIMED = ("textreg, the paper's", "textreg hard")
 def blocks(results: Path, images: Path) -> dict[str, str]:
     """What stands between each pair of marks; the plots are written into `images`."""
     main = Part.read(results / "study-main.json")
-    names = ("short", "claims", "all", "textreg", "decay", "hard", "falsifiers", "gains")
+    names = ("short", "counts", "claims", "all", "textreg", "decay", "hard", "falsifiers", "gains")
     found = dict.fromkeys(names, "")
     if main is None:
         missing = f"{sections.NOT_RUN} benchmarks/results/study-main.json is not there."
@@ -80,13 +81,23 @@ def _of_main(part: Part, images: Path) -> dict[str, str]:
     return {
         "gains": sections.gains(part),
         "claims": claims(part, CLAIMED),
-        "short": f"{sections.amount(part)}\n\n{sections.short(part)}",
+        "short": _short(part, rivals + decays),
+        "counts": sections.counts(part),
         "all": "\n\n".join([sections.amount(part), sections.all_priors(part), *shown, told]),
         "textreg": sections.rivals(part, rivals, part.kinds),
         "decay": sections.rivals(part, decays, ["steps"] if "steps" in part.kinds else []),
         "hard": sections.hard_mode(part),
         "falsifiers": sections.falsifiers(part) + held_out,
     }
+
+
+def _short(part: Part, rivals: Sequence[str]) -> str:
+    own = CLAIMED[-1]
+    told = [sections.amount(part)]
+    if "points" in part.content and own in part.settings:
+        others = [label for label in part.settings if label != own]
+        told += [against_each(part, own, rivals), price(part, own, others)]
+    return "\n\n".join([*told, sections.held(part)])
 
 
 def _masks(results: Path, images: Path) -> str:

@@ -286,7 +286,7 @@ def _falsified(part: Part, kind: Kind, names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def short(part: Part) -> str:
+def counts(part: Part) -> str:
     """Of a and b, how many of TextReg's rows are decided to drift less or more than each rival."""
     pools = [pool for pool in POOLS if pool != "null"]
     rows: list[list[str]] = []
@@ -306,5 +306,5 @@ def short(part: Part) -> str:
             if any(cells):
                 rows.append([reference, kind, *cells])
     heads = ["against", "at equal", *(NAMES[f"drift {pool}"] for pool in pools)]
-    told = f"How many of TextReg's {len(part.ours())} rows drift less, or more:"
-    return f"{told}\n\n{table(heads, rows)}\n\n{held(part)}"
+    told = f"How many of our {len(part.ours())} rows drift less, or more:"
+    return f"{told}\n\n{table(heads, rows)}"
