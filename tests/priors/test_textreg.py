@@ -13,6 +13,7 @@ from textreg.backbone import Backbone
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Mask, TextReg, Tuning
 from textreg.errors import UserError
+from textreg.method.text_features import TextFeatures
 from textreg.method.text_projections import TextProjections
 from textreg.method.text_regularizer import class_prior_loss, edit_prior_loss
 from textreg.prompts import class_prompts, edit_templates
@@ -105,17 +106,17 @@ def test_which_terms_there_are(
 def test_edit_prompts_are_encoded_where_their_term_has_a_weight(
     backbone64: Backbone, tiny_base: Path, cat_pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded = ConceptTexts.features
+    encoded = ConceptTexts.encoded
     with_word: list[Sequence[str]] = []
 
-    def features(
+    def watched(
         texts: ConceptTexts, prompts: Sequence[str], vector: Tensor | None, *, masked: bool = False
-    ) -> Tensor:
+    ) -> TextFeatures:
         if vector is not None:
             with_word.append(prompts)
         return encoded(texts, prompts, vector, masked=masked)
 
-    monkeypatch.setattr(ConceptTexts, "features", features)
+    monkeypatch.setattr(ConceptTexts, "encoded", watched)
     for settings, count in ((HARD, 2), (replace(HARD, edit_weight=0), 0)):
         with_word.clear()
         set_up(tiny_run(tiny_base, Path(), cat_pictures, textreg=settings), backbone64)

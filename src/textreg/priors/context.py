@@ -9,13 +9,13 @@ from torch import Tensor
 
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
-from textreg.method.host_copy import on_device
 from textreg.method.text_features import context_rows
 from textreg.method.text_projections import TextProjections
 from textreg.method.text_regularizer import context_loss
 from textreg.priors import Penalty, Prior
+from textreg.prompt_pools import PromptPools
 from textreg.prompts import edit_templates
-from textreg.randomness import Draws, drawn
+from textreg.randomness import Draws
 
 
 class Context(Prior):
@@ -35,10 +35,7 @@ class Context(Prior):
         """Encode the prompts with the learned words, and find the rows of their context."""
         self._projections = projections
         prompts = [t.fill(edit_templates(t.concept, "training")) for t in texts]
-        self._features = [
-            torch.stack([t.features(pool, vector, masked=m) for m in (False, True)], dim=1)
-            for t, pool, vector in zip(texts, prompts, vectors, strict=True)
-        ]
+        self._pools = PromptPools(texts, prompts, vectors, masked=self._mask_ratio > 0)
         self._rows = [
             context_rows(t.tokens(pool)).to(vectors.device)
             for t, pool in zip(texts, prompts, strict=True)
@@ -46,10 +43,11 @@ class Context(Prior):
 
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
         """The context's term."""
-        both = drawn(self._features, draws, "context prompt")
-        drawn_masks = [[d.uniform("context mask") < self._mask_ratio for d in s] for s in draws]
-        masked = on_device(torch.tensor(drawn_masks), both.device)[..., None, None]
-        features = torch.where(masked, both[:, :, 1], both[:, :, 0])
-        rows = drawn(self._rows, draws, "context prompt")
-        value = context_loss(self._projections, features, rows)
+        pairs = zip(self._rows, draws, strict=True)
+        chosen = [[d.index("context prompt", len(rows)) for d in own] for rows, own in pairs]
+        masked = [[d.uniform("context mask") < self._mask_ratio for d in own] for own in draws]
+        features = self._pools.rows(chosen, masked).tokens
+        rows = [r[n] for r, own in zip(self._rows, chosen, strict=True) for n in own]
+        context = torch.stack(rows).unflatten(0, (len(draws), -1))
+        value = context_loss(self._projections, features, context)
         return {"context": Penalty(weight=self._weight, value=value)}

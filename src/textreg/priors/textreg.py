@@ -22,6 +22,7 @@ from textreg.method.text_regularizer import (
     squared_prior_loss,
 )
 from textreg.priors import Penalty, Prior
+from textreg.prompt_pools import PromptPools
 from textreg.prompts import class_prompts, edit_templates
 from textreg.randomness import Draws, drawn
 
@@ -70,28 +71,26 @@ class TextReg(Prior):
     ) -> None:
         """Encode the edit pools with the learned words, and bring the edit where it may be."""
         self._projections = projections
-        if "edit_prior" in self._weights:
-            self._encode_edits(texts, vectors)
-        if self._settings.form == "squared":
+        settings = self._settings
+        if settings.form == "squared":
             self._class_gram = torch.cat([gram(c[None]) for c in self._class])
+        if "edit_prior" in self._weights:
+            pools = [t.fill(edit_templates(t.concept, settings.edit_prompts)) for t in texts]
+            if settings.form == "squared":
+                each = [self._pooled(*one) for one in zip(texts, pools, vectors, strict=True)]
+                self._edit_gram = torch.cat(each)
+            else:
+                self._counts = [len(pool) for pool in pools]
+                self._edits = PromptPools(texts, pools, vectors, masked=self._mask_ratio > 0)
         self.after_step()
 
-    def _encode_edits(self, texts: Sequence[ConceptTexts], vectors: Tensor) -> None:
-        templates = [edit_templates(t.concept, self._settings.edit_prompts) for t in texts]
-        edits = [t.fill(pool) for t, pool in zip(texts, templates, strict=True)]
-        states = (False, True) if self._mask_ratio else (False,)
-        self._edit = [
-            torch.stack([t.features(pool, vector, masked=m) for m in states], dim=1)
-            for t, pool, vector in zip(texts, edits, vectors, strict=True)
-        ]
-        if self._settings.form == "squared":
-            self._edit_gram = torch.cat([self._pooled_edit(e) for e in self._edit])
-
-    def _pooled_edit(self, features: Tensor) -> Tensor:
-        """G of one edit pool [P, mask states, T, d]: the expectation over prompts and draws."""
+    def _pooled(self, texts: ConceptTexts, prompts: Sequence[str], vector: Tensor) -> Tensor:
+        """G of one edit pool, [1, d, d]: the expectation over prompts and draws of the mask."""
         rho = self._mask_ratio
-        share = [1 - rho, rho] if features.shape[1] == 2 else [1.0]
-        weights = features.new_tensor(share).repeat(len(features)) / len(features)
+        shares = {False: 1 - rho, True: rho} if rho else {False: 1.0}
+        states = [texts.features(prompts, vector, masked=m) for m in shares]
+        features = torch.stack(states, dim=1)
+        weights = features.new_tensor(list(shares.values())).repeat(len(prompts)) / len(prompts)
         return gram(features.flatten(0, 1)[None], weights)
 
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
@@ -124,13 +123,10 @@ class TextReg(Prior):
 
     def _edit_prompts(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
         """A random edit prompt, masked or not, for each sample, [N, S, T, d]."""
-        pairs = zip(self._edit, draws, strict=True)
-        chosen = [self._edit_sample(pool, draw) for pool, samples in pairs for draw in samples]
-        return torch.stack(chosen).unflatten(0, (len(draws), -1))
-
-    def _edit_sample(self, pool: Tensor, draw: Draws) -> Tensor:
-        masked = draw.uniform("edit mask") < self._mask_ratio
-        return pool[draw.index("edit prompt", len(pool)), int(masked)]
+        pairs = zip(self._counts, draws, strict=True)
+        chosen = [[d.index("edit prompt", count) for d in own] for count, own in pairs]
+        masked = [[d.uniform("edit mask") < self._mask_ratio for d in own] for own in draws]
+        return self._edits.rows(chosen, masked).tokens
 
     def after_step(self) -> None:
         """Hard mode: A <- A (I - U U')."""
