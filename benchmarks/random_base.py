@@ -20,7 +20,8 @@ from textreg.randomness import generator
 
 _SETTINGS = """\
 # The textreg preset with one class template: several would leave no direction of 64 to the edit.
-textreg: {hard: true, edit_weight: 0.001, class_templates: one}
+prior: textreg+context
+textreg: {hard: true, edit_weight: 0, class_templates: one}
 """
 
 

@@ -113,7 +113,10 @@ def test_defaults_are_golden() -> None:
 def test_presets_are_golden() -> None:
     """The study's choice, and METHOD 4 and 8: what the published command really ran."""
     assert {name: preset() for name, preset in PRESETS.items()} == {
-        "textreg": {"textreg": {"hard": True, "edit_weight": 0.001}},
+        "textreg": {
+            "prior": "textreg+context",
+            "textreg": {"hard": True, "edit_weight": 0.0},
+        },
         "original": {
             "images": {"views": None},
             "tuning": {"max_grad_norm": 4.0},

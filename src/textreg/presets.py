@@ -9,10 +9,10 @@ def textreg() -> dict[str, Any]:
     """Our recommendation for Stable Diffusion: hard mode, as docs/study.md decides.
 
     500 + 1500 steps, rho .75 (METHOD 8: the experiment scripts' values), the null prompt and
-    several class templates pinned, edit prompts that no evaluation uses at a light weight. All
-    else is the configuration's default; with `textreg: {hard: false}` alpha .01 holds the class.
+    several class templates pinned, and beside them the words around the concept held by the context
+    term. All else is the configuration's default.
     """
-    return {"textreg": {"hard": True, "edit_weight": 0.001}}
+    return {"prior": "textreg+context", "textreg": {"hard": True, "edit_weight": 0.0}}
 
 
 def original() -> dict[str, Any]:

@@ -44,6 +44,8 @@ def facts_of(
         more["textreg.prompts"] = hashlib.sha256(json.dumps(pools).encode()).hexdigest()[:16]
         more["textreg.class_weight"] = "hard" if run.textreg.hard else str(run.textreg.class_weight)
         more["textreg.edit_weight"] = str(run.textreg.edit_weight)
+    if "context" in run.prior:
+        more["textreg.context_weight"] = str(run.context.weight)
     steps = run.tuning.steps if steps is None else steps
     if drift := _last_drift(folder / "metrics.jsonl", concept, steps):
         more["textreg.drift"] = json.dumps(drift)
