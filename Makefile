@@ -73,12 +73,7 @@ ifdef EXAMPLES
 	if grep -q avx512_bf16 /proc/cpuinfo; then $(PEERS)/peers-cpu.json \
 		--precision bf16 --peers inversion,lora,lora-prior --work defaults --warm-up 8 --no-memory; \
 	else echo "left out: peers in bf16; this processor has no avx512_bf16"; fi
-	$(PEERS)/peers-fp32-cpu.json \
-		--peers inversion,custom,lora,lora-prior --work matched,defaults --concepts 1 --warm-up 10
-	$(PEERS)/peers-matched-cpu.json \
-		--peers custom,lora,inversion,lora-prior --work matched --concepts 1 --steps 20 --warm-up 10 --rounds 3 --no-memory
-	$(PEERS)/peers-sixteen-cpu.json \
-		--peers inversion,lora,lora-prior --work matched,defaults --concepts 16 --steps 15 --warm-up 6 --no-memory
+	$(PEERS)/peers-fp32-cpu.json --steps 20 --warm-up 8 --rounds 2
 else
 	@echo "left out: peers; make bench EXAMPLES=path/to/diffusers/examples"
 endif

@@ -46,7 +46,7 @@ class Pair:
     matched_flags: tuple[str, ...] = ()
     """More flags at matched work."""
     left_out_when_matched: tuple[str, ...] = ()
-    prior: str = "textreg"
+    prior: str = "textreg+context"
     """Our prior; at matched work, `matched_prior`."""
     matched_prior: str = "none"
     settings: dict[str, Any] = field(default_factory=dict)

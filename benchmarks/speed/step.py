@@ -32,6 +32,7 @@ PARTS: tuple[Rule, ...] = (
     ("backward", "torch/autograd/__init__.py", None),
     ("TextReg", "method/text_regularizer.py", None),
     ("TextReg", "priors/textreg.py", None),
+    ("TextReg", "priors/context.py", None),
     ("the best state", "textreg/front_watch.py", None),
     ("VAE", "textreg/latents.py", "_encode"),
     ("text encoder", "method/text_features.py", None),
@@ -53,6 +54,11 @@ PARTS: tuple[Rule, ...] = (
     ("records, drift", "json/encoder.py", None),
 )
 WARM_UP = 12
+MODES: dict[str, dict[str, Any]] = {
+    "hard": {},
+    "soft": {"prior": "textreg", "textreg.hard": False, "textreg.edit_weight": 0.1},
+}
+"""Settings beside the base's own: the preset's hard mode, and both terms as the paper's."""
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -101,11 +107,9 @@ def main() -> None:
                 }
                 report["stages"].append(row)
                 print(json.dumps(rounded(row)), file=sys.stderr, flush=True)
-            for hard in (True, False):
-                out = Path(place) / f"terms{hard}{count}"
-                run = training_run(
-                    some, out, "tuning", WARM_UP + 40, **(settings | {"textreg.hard": hard})
-                )
+            for mode, more in MODES.items():
+                out = Path(place) / f"{mode}{count}"
+                run = training_run(some, out, "tuning", WARM_UP + 40, **(settings | more))
                 row = {"concepts": count, **textreg_cost(run, backbone, clock)}
                 report["textreg"].append(row)
                 print(json.dumps(rounded(row)), file=sys.stderr, flush=True)
