@@ -84,7 +84,7 @@ def measure(arguments: argparse.Namespace, concepts: int) -> dict[str, float]:
             row[f"{stage}_seconds"] = times.per_concept
             row[f"{stage}_mean_seconds"] = times.mean_per_concept
             row[f"{stage}_steps_timed"] = len(times.seconds)
-            row["whole_run_seconds"] += times.per_concept * preset_steps(arguments.base, stage)
+            row["whole_run_seconds"] += times.mean_per_concept * preset_steps(arguments.base, stage)
     gpu = backbone.device if backbone.device.type == "cuda" else None
     row["peak_gibibytes"] = peak_gibibytes(gpu)
     return row

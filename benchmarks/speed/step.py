@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ from training_run import RUN_STEPS, concept_folders, settings_of, time_steps, tr
 PARTS: tuple[Rule, ...] = (
     ("backward", "torch/_tensor.py", "backward"),
     ("backward", "torch/autograd/__init__.py", None),
+    # A look and a measurement of drift take norms as well.
+    ("the best state", "textreg/front_watch.py", None),
+    ("records, drift", "textreg/text_shift.py", None),
     ("TextReg", "method/text_regularizer.py", None),
     ("TextReg", "priors/textreg.py", None),
     ("TextReg", "priors/context.py", None),
-    ("the best state", "textreg/front_watch.py", None),
     ("VAE", "textreg/latents.py", "_encode"),
     ("text encoder", "method/text_features.py", None),
     ("denoiser, forward", "method/denoiser.py", None),
@@ -48,7 +50,6 @@ PARTS: tuple[Rule, ...] = (
     ("noise, latents, timesteps", "textreg/batch.py", None),
     ("noise, latents, timesteps", "textreg/randomness.py", None),
     ("records, drift", "textreg/training.py", "_records"),
-    ("records, drift", "textreg/text_shift.py", None),
     ("records, drift", "textreg/step_record.py", None),
     ("records, drift", "textreg/run_folder.py", None),
     ("records, drift", "json/encoder.py", None),
@@ -109,8 +110,9 @@ def main() -> None:
                 print(json.dumps(rounded(row)), file=sys.stderr, flush=True)
             for mode, more in MODES.items():
                 out = Path(place) / f"{mode}{count}"
-                run = training_run(some, out, "tuning", WARM_UP + 40, **(settings | more))
-                row = {"concepts": count, **textreg_cost(run, backbone, clock)}
+                run = training_run(some, out, "tuning", **(settings | more))
+                cost = textreg_cost(run, backbone, clock, updates=WARM_UP + 40)
+                row = {"concepts": count, **cost}
                 report["textreg"].append(row)
                 print(json.dumps(rounded(row)), file=sys.stderr, flush=True)
         report["sampling"] = sampling_rows(
@@ -125,11 +127,13 @@ def main() -> None:
     write_report(report | provenance(), arguments.json)
 
 
-def textreg_cost(run: Any, backbone: Any, clock: Clock, warm_up: int = WARM_UP) -> dict[str, Any]:
+def textreg_cost(
+    run: Any, backbone: Any, clock: Clock, warm_up: int = WARM_UP, updates: int | None = None
+) -> dict[str, Any]:
     """Seconds of TextReg's terms and constraint, and their share of a step.
 
     The terms' backward pass is timed on its own; within the whole loss's it shares some work. Of
-    several batches they are the last one's.
+    several batches they are the last one's. `updates`: so many of the run's steps; none: all.
     """
     import torch
 
@@ -138,11 +142,14 @@ def textreg_cost(run: Any, backbone: Any, clock: Clock, warm_up: int = WARM_UP) 
 
     ended: list[float] = []
     training: Any = None
-    for item in trainings(run, backbone):
+    for item in islice(trainings(run, backbone), updates):
         training = item[0]
         ended.append(clock())
     draws = [
-        [Draws(run.seed, concept.name, "tuning", run.tuning.steps, 0, s) for s in range(1)]
+        [
+            Draws(run.seed, concept.name, "tuning", run.tuning.steps, 0, s)
+            for s in range(run.optimizer.batch_size)
+        ]
         for concept in training.active
     ]
 

@@ -255,10 +255,10 @@ def _compare_flags(verb: argparse.ArgumentParser) -> None:
     _concept_flags(verb, "several are several concepts")
     verb.add_argument(
         "--priors",
-        default="none,class-images,weight-decay,textreg",
+        default="none,class-images,weight-decay,textreg+context",
         metavar="NAME[:KEY=VALUE][,...]|FILE.yaml",
         help="the reference first; like none,textreg,textreg:textreg.hard=false "
-        "(default none,class-images,weight-decay,textreg)",
+        "(default none,class-images,weight-decay,textreg+context)",
     )
     verb.add_argument(
         "--seeds", type=whole_number, default=3, metavar="N", help="counted from --seed (default 3)"

@@ -62,12 +62,12 @@ class PromptPools:
         masks = masked or [[False] * len(own) for own in chosen]
         if self._edit is not None:
             return self._encoded(chosen, masks, self._edit)
-        return TextFeatures.stack(
-            [
-                TextFeatures.stack([pool[n, int(m)] for n, m in zip(own, hidden, strict=True)])
-                for pool, own, hidden in zip(self._kept, chosen, masks, strict=True)
-            ]
-        )
+        kept = [
+            pool[n, int(m)]
+            for pool, own, hidden in zip(self._kept, chosen, masks, strict=True)
+            for n, m in zip(own, hidden, strict=True)
+        ]
+        return TextFeatures.stack(kept).unflatten(len(chosen))
 
     def _encoded(
         self,

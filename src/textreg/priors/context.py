@@ -34,6 +34,8 @@ class Context(Prior):
     ) -> None:
         """Encode the prompts with the learned words, and find the rows of their context."""
         self._projections = projections
+        if not self._weight:
+            return
         prompts = [t.fill(edit_templates(t.concept, "training")) for t in texts]
         self._pools = PromptPools(texts, prompts, vectors, masked=self._mask_ratio > 0)
         self._rows = [
@@ -42,7 +44,9 @@ class Context(Prior):
         ]
 
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
-        """The context's term."""
+        """The context's term; with weight 0 none."""
+        if not self._weight:
+            return {}
         pairs = zip(self._rows, draws, strict=True)
         chosen = [[d.index("context prompt", len(rows)) for d in own] for rows, own in pairs]
         masked = [[d.uniform("context mask") < self._mask_ratio for d in own] for own in draws]
