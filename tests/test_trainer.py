@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from textreg.backbone import Backbone
+from textreg.backbone import Backbone, load
+from textreg.batch import losses
 from textreg.concept import read_picture
 from textreg.config import Images, Inversion, Optimizer, Run, TextReg, Tuning
 from textreg.errors import UserError
@@ -18,7 +19,7 @@ from textreg.latents import Latents
 from textreg.randomness import Draws
 from textreg.run_pictures import check_pictures
 from textreg.trainer import steps, trainings
-from textreg.training import Training
+from textreg.training import FP16_SCALE, Training
 from tiny_run import assert_same_edit, hashes, tiny_run, train
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
@@ -192,6 +193,35 @@ def test_accumulated_micro_batches_are_one_large_batch(
     torch.testing.assert_close(here.vector, there.vector, rtol=0, atol=1e-9)
     assert_same_edit(here, there, atol=1e-9)
     assert all(up.abs().max() > 1e-4 for _, up in there.factors.values())
+
+
+def test_a_small_gradient_survives_half_precision(
+    backbone64: Backbone,
+    tiny_base: Path,
+    tmp_path: Path,
+    cat_pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A loss that is a mean over many numbers gives each a gradient that fp16 rounds to nothing."""
+    plain = losses
+
+    def small(*given: Any) -> list[Tensor]:
+        return [1e-5 * loss for loss in plain(*given)]
+
+    monkeypatch.setattr("textreg.training.losses", small)
+    run = tiny_run(tiny_base, tmp_path, cat_pictures, prior="none")
+    half = load(str(tiny_base), device="cpu", dtype="fp16")
+    found: dict[tuple[str, float], Tensor] = {}
+    for name, base, scale in (("64", backbone64, 1), ("16", half, 1), ("16", half, FP16_SCALE)):
+        monkeypatch.setattr("textreg.training.FP16_SCALE", scale)
+        training = new_training(run, base)
+        into_tuning(training)
+        training._gradients(1)
+        found[name, scale] = torch.cat([g.double().flatten() for g in gradients(training).values()])
+    wanted = found["64", 1]
+    errors = {k: float((g - wanted).norm() / wanted.norm()) for k, g in found.items()}
+    assert errors["16", FP16_SCALE] < 0.02
+    assert errors["16", 1] > 0.2
 
 
 def test_total_is_the_weighted_sum_of_the_terms(

@@ -35,6 +35,8 @@ from textreg.text_shift import TextShift
 
 DRIFT_EVERY = 10
 """Steps of stage 2 between two measurements of drift."""
+FP16_SCALE = 4096.0
+"""Of the loss where the denoiser is fp16, whose smallest numbers a mean's gradient falls below."""
 
 
 class Training:
@@ -64,6 +66,8 @@ class Training:
             ConceptTexts.of_run(run, c, backbone, folder.annotations, latents.choice)
             for c, folder, latents in zip(self.concepts, pictures, self._latents, strict=True)
         ]
+        half = backbone.denoiser.unet.dtype == torch.float16
+        self._loss_scale = FP16_SCALE if half else 1.0
         self.prior = prior_of(run)
         self.ranks, self._micro_batches = ranks, micro_batches(run, ranks)
         self._left: dict[int, dict[str, Tensor]] = {}
@@ -168,6 +172,10 @@ class Training:
         for number in range(count):
             for name, value in self._backward(*divmod(number, parts), parts).items():
                 terms[name] = terms.get(name, 0) + value / count
+        if self._loss_scale != 1:
+            for parameter in self.stage.parameters().values():
+                if parameter.grad is not None:
+                    parameter.grad /= self._loss_scale
         return terms
 
     def _backward(self, number: int, part: int = 0, parts: int = 1) -> dict[str, Tensor]:
@@ -191,7 +199,7 @@ class Training:
             for (name, batch), error in zip(batches.items(), errors, strict=True)
         } | self.stage.penalties(draws)
         total = torch.stack([term.weight * term.value for term in terms.values()]).sum(0)
-        (total.sum() / (len(self._micro_batches) * parts)).backward()
+        (total.sum() * self._loss_scale / (len(self._micro_batches) * parts)).backward()
         values = {name: term.value for name, term in terms.items()} | {"total": total}
         return {name: value.detach() for name, value in values.items()}
 
