@@ -18,6 +18,7 @@ from textreg.compare.curve_point import curve_point, point_of
 from textreg.compare.equal_time import equal_time, unequal_company
 from textreg.compare.failures import compared, failures, not_compared
 from textreg.compare.page import MADE_BY, write_comparison
+from textreg.compare.summary import not_in_all
 from textreg.compare.variants import Variant
 from textreg.concept import Folder, inspect_folder
 from textreg.config import Images, Run
@@ -150,7 +151,7 @@ def compare(
         f"edit that training used: {prompt}" for prompt in sorted(left_out)
     ]
     content["quarantined"] = failures(trained, out)
-    content["left_out"] += not_compared(trained, kept, out) + unequal
+    content["left_out"] += not_in_all(content["rows"]) + not_compared(trained, kept, out) + unequal
     return write_comparison(out, content, cells, pages)
 
 
