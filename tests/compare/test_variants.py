@@ -52,8 +52,8 @@ def test_bad_words_are_one_line(text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("label", [".", "..", "word"])
-def test_names_that_are_other_folders(tmp_path: Path, label: str) -> None:
+@pytest.mark.parametrize("label", [".", "..", "word", "_hidden"])
+def test_names_that_no_folder_or_legend_can_have(tmp_path: Path, label: str) -> None:
     path = tmp_path / "priors.yaml"
     path.write_text(f'none: {{}}\n"{label}": {{prior: gated}}\n')
     with pytest.raises(UserError, match="or is no usable name"):

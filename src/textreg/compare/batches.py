@@ -153,9 +153,19 @@ def drop(folder: Path) -> None:
     dropped = folder.with_name(f".{folder.name}")
     shutil.rmtree(dropped, ignore_errors=True)
     folder.rename(dropped)
-    shutil.rmtree(dropped)
-    seed, all_seeds = folder.parent, folder.parent.parent
-    if {path.name for path in seed.iterdir()} <= {"words"}:
-        shutil.rmtree(seed)
-    if not any(all_seeds.iterdir()):
-        all_seeds.rmdir()
+    clear_dropped(folder.parent.parent)
+
+
+def clear_dropped(batches: Path) -> None:
+    """Remove what `drop` put aside, whether or not a kill came then, and what is empty without it.
+
+    Args:
+        batches: of a comparison, if there are any.
+    """
+    for dropped in (path for path in sorted(batches.glob("*/.*")) if path.is_dir()):
+        shutil.rmtree(dropped)
+        seed = dropped.parent
+        if {path.name for path in seed.iterdir()} <= {"words"}:
+            shutil.rmtree(seed)
+    if batches.is_dir() and not any(batches.iterdir()):
+        batches.rmdir()

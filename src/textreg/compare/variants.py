@@ -58,7 +58,9 @@ def variants_of(text: str) -> tuple[Variant, ...]:
         _refuse_unfit(variant)
     folders = [variant.folder for variant in found]
     for variant in found:
-        if folders.count(variant.folder) > 1 or variant.folder in ("word", ".", ".."):
+        # A plot's legend leaves out what begins with "_".
+        taken = variant.folder in ("word", ".", "..") or variant.label.startswith("_")
+        if folders.count(variant.folder) > 1 or taken:
             raise UserError(f"--priors: {variant.label!r} is given twice, or is no usable name")
     return tuple(found)
 
