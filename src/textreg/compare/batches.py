@@ -21,6 +21,7 @@ from textreg.backbone import Backbone
 from textreg.checkpoint import publish
 from textreg.compare.cells import STATES
 from textreg.compare.failures import done, record_failure
+from textreg.compare.spelling import as_begun
 from textreg.config import Concept, Run
 from textreg.errors import UserError
 from textreg.front import BEST, FRONT_FILE
@@ -72,13 +73,14 @@ def together(runs: Sequence[Run], folder: Path) -> Run:
         inversion = replace(inversion, embedding=words)
     if class_images.folder is not None:
         class_images = replace(class_images, folder=class_images.folder.parent)
-    return replace(
+    batch = replace(
         first,
         concepts=_told_apart(runs, folder),
         out=folder,
         inversion=inversion,
         class_images=class_images,
     )
+    return as_begun(batch, folder.parents[2])
 
 
 def _told_apart(runs: Sequence[Run], folder: Path) -> tuple[Concept, ...]:

@@ -51,7 +51,8 @@ def with_class_folder(run: Run, out: Path, *, several: bool) -> Run:
 def shares_class_pictures(run: Run, out: Path) -> bool:
     """Whether the comparison draws this run's class pictures."""
     folder = run.class_images.folder
-    return folder is not None and folder.is_relative_to(out / "class_pictures")
+    drawn = (out / "class_pictures").resolve()
+    return folder is not None and folder.resolve().is_relative_to(drawn)
 
 
 def refuse_unfit_folders(runs: Sequence[Run], out: Path) -> None:
