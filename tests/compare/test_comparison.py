@@ -352,6 +352,12 @@ def test_bad_input_is_refused_before_anything_slow(
         wrong = variants_of("none,class-images:class_images.folder=/nowhere")
         refused(changed(variants=wrong, out=tmp_path / "new"), "/nowhere")
         assert not (tmp_path / "new").exists()
+        with pytest.raises(UserError, match="no --features: nothing could look"):
+            compare(comparison, [], options)
+        many = tmp_path / "many.yaml"
+        many.write_text(QUESTIONS.replace("steps: 1", "steps: 5000"))
+        with pytest.raises(UserError, match=r"is 5000; this base has 1000 at most"):
+            compare(comparison, [Means()], Options(prompts=many, num_images=2))
         with pytest.raises(UserError, match="means is given twice"):
             compare(comparison, [Means(), Means()], options)
         patch.setattr(model_pair, "base_digest", lambda place: "0" * 64)
@@ -361,6 +367,10 @@ def test_bad_input_is_refused_before_anything_slow(
         patch.setattr(cell_training, "trainings", lambda *_, **__: pytest.fail("trained"))
         wide = variants_of("none,textreg:textreg.class_templates=several")
         refused(changed(variants=wide, out=tmp_path / "new"), "fewer than --rank 2")
+        long = tmp_path / "long.yaml"
+        long.write_text(f"edits: ['{'a photo of the ' * 40}{{}}']\nsteps: 1\n")
+        with pytest.raises(UserError, match="cut off"):
+            compare(changed(out=tmp_path / "new"), [Means()], Options(prompts=long, num_images=2))
 
 
 def test_a_run_is_what_steps_trains(
