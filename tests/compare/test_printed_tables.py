@@ -1,4 +1,4 @@
-"""The tables at the terminal."""
+"""What a comparison shows at the terminal."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from textreg.commands.compare import _print_tables
+from textreg.commands.progress import new_progress
 
 
 @pytest.mark.parametrize("label", ["gated:textreg.class_prompts=[red]", "a [/b] c"])
@@ -21,3 +22,10 @@ def test_brackets_of_a_label_are_shown(
     printed = capsys.readouterr().out
     assert printed.count(label) == 2
     assert "[0.12, 0.50]" in printed
+
+
+def test_brackets_of_a_folder_are_shown() -> None:
+    progress = new_progress(shown=False)
+    progress.add_task("learning", note="cells/[b] cat[/x]/seed-0")
+    column: Any = progress.columns[-1]
+    assert column.render(progress.tasks[0]).plain == "cells/[b] cat[/x]/seed-0"
