@@ -36,5 +36,5 @@ def test_a_run_with_several_concepts(
     assert subjects_of(moved) == [cat]
     assert subjects_of(moved, images=cat_pictures) == [cat]
     assert quarantined(cat.run) == ["dog"]
-    with pytest.raises(UserError, match=r"moved/dog: dog ended in quarantine; train it again"):
+    with pytest.raises(UserError, match=r"moved/dog: dog ended in quarantine, so it has no "):
         subjects_of(moved / "dog")

@@ -103,7 +103,10 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
             place = folder
         missing = [f.name for f in (place / EMBEDDING_FILE, edit_file(place)) if not f.is_file()]
         if missing and concept.name in lost:
-            raise UserError(f"{place}: {concept.name} ended in quarantine; train it again")
+            raise UserError(
+                f"{place}: {concept.name} ended in quarantine, so it has no {missing[0]}; train it "
+                "again"
+            )
         if missing:
             raise UserError(f"{place}: this run is not finished, it has no {missing[0]} yet")
         wanted = record.get("pictures", {}).get(concept.name, [])
