@@ -78,7 +78,7 @@ def test_what_some_concepts_lack_is_compared_of_none() -> None:
         shares = {pool: {"value": 0.1} for pool in POOLS}
         return {
             "prior": prior, "concept": concept, "seed": 0, "steps": 1, "seconds": 1.0,
-            "fidelity": {"score": 0.5}, "editability": {"score": editability},
+            "fidelity": {"score": 0.5}, "editability": {"score": editability, "why": "nobody reads it"},
             "drift": {"epsilon_shares": shares},
         }  # fmt: skip
 
@@ -90,7 +90,8 @@ def test_what_some_concepts_lack_is_compared_of_none() -> None:
         line = f"editability: was not measured of {lacks}, so it is compared of none"
         assert not_in_all(rows) == [line]
     rows = [row(p, c, None) for p in ("none", "gated") for c in ("cat", "dog")]
-    assert not_in_all(rows) == []
+    assert not_in_all(rows) == ["editability: nobody reads it"]
+    assert not_in_all([row("none", "cat", 0.5)]) == []
 
 
 def test_what_rounding_can_make_is_equal() -> None:

@@ -94,7 +94,10 @@ def _lacking(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 def not_in_all(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each metric that some cells lack: a mean over the others would be of others."""
-    return [
+    edits = [row["editability"] for row in rows]
+    unread = all(found["score"] is None for found in edits)
+    lines = [f"editability: {edits[0]['why']}"] if unread else []
+    return lines + [
         f"{name}: was not measured of {', '.join(concepts)}, so it is compared of none"
         for name, concepts in _lacking(rows).items()
         if concepts
