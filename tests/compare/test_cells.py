@@ -16,6 +16,7 @@ from textreg.compare import class_folders
 from textreg.compare.batches import together
 from textreg.compare.cells import plan_cells
 from textreg.compare.class_folders import shares_class_pictures
+from textreg.compare.failures import record_failure
 from textreg.compare.variants import variants_of
 from textreg.config import Inversion, Run
 from textreg.errors import UserError
@@ -74,7 +75,7 @@ def test_what_a_file_manager_hides_is_no_strangers_file(
 def test_a_folder_may_be_named_otherwise_or_moved(
     tiny_base: Path, cat_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Runs that have begun stay what they were; a moved one only once it is finished."""
+    """Runs that have begun stay what they were; a moved one only once nothing of it is left."""
     flags = {"concepts": [{"images": cat_pictures, "noun": "cat"}], "base": str(tiny_base)}
     monkeypatch.chdir(tmp_path)
 
@@ -97,9 +98,11 @@ def test_a_folder_may_be_named_otherwise_or_moved(
     moved = Path("out").rename("moved")
     with pytest.raises(UserError, match=r"holds another run: .*embedding is 'out/cells/"):
         plan(moved)
-    for run in began:
+    *finished, failed = (replace(r, out=moved / r.out.relative_to("out")) for r in began)
+    record_failure(failed, "cat: no")
+    for run in finished:
         for name in ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors", "README.md"):
-            (moved / run.out.relative_to("out") / name).touch()
+            (run.out / name).touch()
     assert [run.digest for run in plan(moved)] == [run.digest for run in began]
     with pytest.raises(UserError, match=r"holds another run: concepts\.0\.noun is 'cat' there"):
         plan_cells(flags | {"concepts": [flags["concepts"][0] | {"noun": "dog"}]},

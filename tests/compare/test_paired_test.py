@@ -78,7 +78,8 @@ def test_what_some_concepts_lack_is_compared_of_none() -> None:
         shares = {pool: {"value": 0.1} for pool in POOLS}
         return {
             "prior": prior, "concept": concept, "seed": 0, "steps": 1, "seconds": 1.0,
-            "fidelity": {"score": 0.5}, "editability": {"score": editability, "why": "nobody reads it"},
+            "fidelity": {"score": 0.5},
+            "editability": {"score": editability, "why": "nobody reads it"},
             "drift": {"epsilon_shares": shares},
         }  # fmt: skip
 

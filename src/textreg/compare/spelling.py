@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from textreg.compare.failures import done
 from textreg.config import Run
 from textreg.run_folder import RunFolder
 from textreg.run_record import read_record
@@ -17,7 +18,7 @@ from textreg.run_record import read_record
 def as_begun(run: Run, out: Path) -> Run:
     """The run with such paths as its record has them.
 
-    Only where they still lead to the same, or where the run is finished and reads them no more.
+    Only where they still lead to the same, or where the run is done and reads them no more.
 
     Args:
         run: a cell's, or a batch's.
@@ -35,7 +36,7 @@ def as_begun(run: Run, out: Path) -> Run:
         class_images=replace(run.class_images, folder=begun_pictures),
     )
     same = _same(word, begun_word) and _same(pictures, begun_pictures)
-    return begun if same or RunFolder(begun).finished else run
+    return begun if same or done(begun) else run
 
 
 def _recorded(here: Path | None, out: Path, section: Any, key: str) -> Path | None:
