@@ -96,11 +96,16 @@ def check_resolution(side: int, factor: int) -> None:
         raise UserError(f"--resolution {side}: this base needs a multiple of {factor * 8}")
 
 
-def check_steps(steps: int, most: int) -> None:
+def check_steps(steps: int, most: int, named: str = "--steps") -> None:
     """Refuse more denoising steps than the base has timesteps.
+
+    Args:
+        steps: denoising steps.
+        most: the base's timesteps.
+        named: where the steps were given.
 
     Raises:
         UserError: names the most.
     """
     if steps > most:
-        raise UserError(f"--steps is {steps}; this base has {most} at most")
+        raise UserError(f"{named} is {steps}; this base has {most} at most")

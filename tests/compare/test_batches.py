@@ -132,6 +132,17 @@ def test_a_batch_that_began_keeps_its_concepts(
         _train(one, backbone, tmp_path)
 
 
+def test_what_a_kill_leaves_of_a_batch_is_removed(tmp_path: Path) -> None:
+    """And with it the words of a seed that has no other batch."""
+    batches = tmp_path / "batches"
+    for name in ("seed-0/.none", "seed-0/words", "seed-1/.none", "seed-1/gated"):
+        (batches / name).mkdir(parents=True)
+    (batches / "seed-1/.DS_Store").touch()
+    assert train_cells([], lambda: pytest.fail("loaded"), tmp_path, lambda run, done: False)
+    left = {str(path.relative_to(batches)) for path in batches.rglob("*")}
+    assert left == {"seed-1", "seed-1/gated", "seed-1/.DS_Store"}
+
+
 def test_a_kill_while_handing_out_loses_nothing(
     flags: dict[str, Any], backbone: Backbone, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from textreg.checkpoint import publish
 from textreg.compare import class_folders
 from textreg.compare.batches import together
 from textreg.compare.cells import plan_cells
+from textreg.compare.class_folders import shares_class_pictures
+from textreg.compare.failures import record_failure
 from textreg.compare.variants import variants_of
 from textreg.config import Inversion, Run
 from textreg.errors import UserError
@@ -54,6 +56,81 @@ def test_what_a_kill_leaves_while_publishing_is_no_strangers_file(
     (tmp_path / ".letter.txt.partial").touch()
     with pytest.raises(UserError, match=r"no comparison's folder \(\.letter\.txt\.partial\)"):
         plan_cells(flags, variants_of("none,textreg"), 1, tmp_path)
+
+
+def test_what_a_file_manager_hides_is_no_strangers_file(
+    tiny_base: Path, cat_pictures: Path, tmp_path: Path
+) -> None:
+    flags = {"concepts": [{"images": cat_pictures, "noun": "cat"}], "base": str(tiny_base)}
+    (tmp_path / ".DS_Store").touch()
+    with pytest.raises(UserError, match=r"no comparison's folder \(\.DS_Store\)"):
+        plan_cells(flags, variants_of("none,textreg"), 1, tmp_path)
+    (tmp_path / "cells").mkdir()
+    assert plan_cells(flags, variants_of("none,textreg"), 1, tmp_path)
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(UserError, match=r"no comparison's folder \(letter\.txt\)"):
+        plan_cells(flags, variants_of("none,textreg"), 1, tmp_path)
+
+
+def test_a_folder_may_be_named_otherwise_or_moved(
+    tiny_base: Path, cat_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that have begun stay what they were; a moved one only once nothing of it is left."""
+    flags = {"concepts": [{"images": cat_pictures, "noun": "cat"}], "base": str(tiny_base)}
+    monkeypatch.chdir(tmp_path)
+
+    def plan(out: Path) -> list[Run]:
+        cells = plan_cells(flags, variants_of("none,class-images"), 1, out)
+        return [cells[0].word, *(cell.run for cell in cells)]
+
+    began = plan(Path("out"))
+    pictures = began[2].class_images.folder
+    assert pictures is not None
+    pictures.mkdir(parents=True)
+    hashes = content_hashes(began[0], check_pictures(began[0]))
+    for run in began:
+        run.out.mkdir(parents=True)
+        RunFolder(run).claim(hashes, "0" * 24, {})
+    (began[0].out / "learned_embeds.safetensors").touch()
+    for out in (tmp_path / "out", Path("../") / tmp_path.name / "out"):
+        assert [run.digest for run in plan(out)] == [run.digest for run in began]
+        assert shares_class_pictures(plan(out)[2], out)
+    moved = Path("out").rename("moved")
+    with pytest.raises(UserError, match=r"holds another run: .*embedding is 'out/cells/"):
+        plan(moved)
+    *finished, failed = (replace(r, out=moved / r.out.relative_to("out")) for r in began)
+    record_failure(failed, "cat: no")
+    for run in finished:
+        for name in ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors", "README.md"):
+            (run.out / name).touch()
+    assert [run.digest for run in plan(moved)] == [run.digest for run in began]
+    with pytest.raises(UserError, match=r"holds another run: concepts\.0\.noun is 'cat' there"):
+        plan_cells(flags | {"concepts": [flags["concepts"][0] | {"noun": "dog"}]},
+                   variants_of("none,class-images"), 1, moved)  # fmt: skip
+
+
+def test_a_begun_batch_may_be_named_otherwise(
+    tiny_base: Path, cat_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(cat_pictures, tmp_path / name)
+    concepts = [{"images": tmp_path / name, "noun": "cat"} for name in ("a", "b")]
+    flags = {"concepts": concepts, "base": str(tiny_base)}
+    monkeypatch.chdir(tmp_path)
+
+    def batch(out: Path) -> Run:
+        cells = plan_cells(flags, variants_of("none,textreg"), 1, out)
+        for word in (cell.word for cell in cells[::2]):
+            if not word.out.exists():
+                word.out.mkdir(parents=True)
+                RunFolder(word).claim(content_hashes(word, check_pictures(word)), "0" * 24, {})
+            (word.out / "learned_embeds.safetensors").touch()
+        return together([cell.run for cell in cells[::2]], out / "batches" / "seed-0" / "none")
+
+    began = batch(Path("out"))
+    began.out.mkdir(parents=True)
+    RunFolder(began).claim(content_hashes(began, check_pictures(began)), "0" * 24, {})
+    assert batch(tmp_path / "out").digest == began.digest
 
 
 def test_each_concept_has_its_own_folder_of_class_pictures(

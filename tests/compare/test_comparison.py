@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +239,7 @@ def test_the_page_is_self_contained(comparison: Comparison, content: dict[str, A
 
 
 def test_a_second_call_only_reads(
-    comparison: Comparison, content: dict[str, Any], options: Options, patched: Any
+    comparison: Comparison, content: dict[str, Any], options: Options, tmp_path: Path, patched: Any
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for module in (model_pair, cell_training):
@@ -246,7 +247,10 @@ def test_a_second_call_only_reads(
                 if hasattr(module, name):
                     patch.setattr(module, name, lambda *_, **__: pytest.fail("done again"))
         again = compare(comparison, [Means()], options)
-    assert again == content
+        assert again == content
+        # Elsewhere as well, cells at equal time and class pictures among them.
+        moved = shutil.copytree(comparison.out, tmp_path / "moved")
+        assert compare(replace(comparison, out=moved), [Means()], options) == content
 
 
 def test_a_cell_in_quarantine_leaves_every_table(
@@ -352,6 +356,12 @@ def test_bad_input_is_refused_before_anything_slow(
         wrong = variants_of("none,class-images:class_images.folder=/nowhere")
         refused(changed(variants=wrong, out=tmp_path / "new"), "/nowhere")
         assert not (tmp_path / "new").exists()
+        with pytest.raises(UserError, match="no --features: nothing could look"):
+            compare(comparison, [], options)
+        many = tmp_path / "many.yaml"
+        many.write_text(QUESTIONS.replace("steps: 1", "steps: 5000"))
+        with pytest.raises(UserError, match=r"is 5000; this base has 1000 at most"):
+            compare(comparison, [Means()], Options(prompts=many, num_images=2))
         with pytest.raises(UserError, match="means is given twice"):
             compare(comparison, [Means(), Means()], options)
         patch.setattr(model_pair, "base_digest", lambda place: "0" * 64)
@@ -361,6 +371,10 @@ def test_bad_input_is_refused_before_anything_slow(
         patch.setattr(cell_training, "trainings", lambda *_, **__: pytest.fail("trained"))
         wide = variants_of("none,textreg:textreg.class_templates=several")
         refused(changed(variants=wide, out=tmp_path / "new"), "fewer than --rank 2")
+        long = tmp_path / "long.yaml"
+        long.write_text(f"edits: ['{'a photo of the ' * 40}{{}}']\nsteps: 1\n")
+        with pytest.raises(UserError, match="cut off"):
+            compare(changed(out=tmp_path / "new"), [Means()], Options(prompts=long, num_images=2))
 
 
 def test_a_run_is_what_steps_trains(

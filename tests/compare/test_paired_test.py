@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from textreg.compare.equal_time import steps_in_time
 from textreg.compare.intervals import cell_resamples
 from textreg.compare.paired_test import concept_flip_p, decide, sign_flip_p
-from textreg.compare.summary import Spread
+from textreg.compare.summary import POOLS, Spread, not_in_all, summarise
 from textreg.compare.table import cell
 from textreg.evaluate.intervals import Measured
 
@@ -59,6 +60,41 @@ def test_of_six_concepts_whole_concepts_are_flipped() -> None:
     assert Spread(places).compare(differences, 0 * differences)["p"] == 2 / 64
 
 
+@pytest.mark.parametrize(
+    ("concepts", "seeds", "verdict"),
+    [(2, 1, "undecided"), (5, 1, "undecided"), (1, 6, "equal"), (3, 2, "equal"), (6, 1, "equal")],
+)
+def test_of_five_pairs_or_fewer_nothing_is_equal(concepts: int, seeds: int, verdict: str) -> None:
+    """Six concepts are six units, however many seeds; of fewer concepts the pairs are."""
+    spread = Spread([(name, seed) for name in "abcdef"[:concepts] for seed in range(seeds)])
+    same = torch.ones(concepts * seeds, dtype=torch.float64)
+    assert spread.compare(same, same)["verdict"] == verdict
+
+
+def test_what_some_concepts_lack_is_compared_of_none() -> None:
+    """Whichever comes first; a line names it."""
+
+    def row(prior: str, concept: str, editability: float | None) -> dict[str, Any]:
+        shares = {pool: {"value": 0.1} for pool in POOLS}
+        return {
+            "prior": prior, "concept": concept, "seed": 0, "steps": 1, "seconds": 1.0,
+            "fidelity": {"score": 0.5},
+            "editability": {"score": editability, "why": "nobody reads it"},
+            "drift": {"epsilon_shares": shares},
+        }  # fmt: skip
+
+    for cat, dog, lacks in ((None, 0.5, "cat"), (0.5, None, "dog")):
+        rows = [row(p, c, e) for p in ("none", "gated") for c, e in (("cat", cat), ("dog", dog))]
+        found = summarise(rows, "none")
+        assert all("editability" not in entry for entry in found.values())
+        assert found["gated"]["fidelity"]["against"]["value"] == 0
+        line = f"editability: was not measured of {lacks}, so it is compared of none"
+        assert not_in_all(rows) == [line]
+    rows = [row(p, c, None) for p in ("none", "gated") for c in ("cat", "dog")]
+    assert not_in_all(rows) == ["editability: nobody reads it"]
+    assert not_in_all([row("none", "cat", 0.5)]) == []
+
+
 def test_what_rounding_can_make_is_equal() -> None:
     assert decide(Measured(value=-6e-9, low=-9e-9, high=-3e-9), 0.004, 8) == "equal"
     assert decide(Measured(value=-6e-6, low=-9e-6, high=-3e-6), 0.004, 8) == "less"
@@ -88,7 +124,7 @@ def test_a_word_only_if_interval_and_test_agree() -> None:
     assert decide(across, 0.01, 6) == "undecided"
     zero = Measured(value=0, low=0, high=0)
     assert decide(zero, 1.0, 6) == "equal"
-    assert decide(zero, 1.0, 1) == "undecided"
+    assert decide(zero, 1.0, 5) == "undecided"
 
 
 def test_resamples_draw_concepts_then_seeds_within_them() -> None:

@@ -41,6 +41,7 @@ def test_a_file_says_the_same(tmp_path: Path) -> None:
         ("none,textreg:seed=3", "sets seed, which all share"),
         ("none,textreg:tuning.steps=3", "sets tuning.steps, which all share"),
         ("none,textreg:textreg.form=[", "the value of 'textreg.form=\\['"),
+        ("none,textreg:tuning={steps: 5}", "'tuning={steps: 5}' of .* must be like textreg.hard"),
         ("none,textreg:prior.x=1", "sets prior and prior.x, but prior has no settings"),
         ("nowhere.yaml", "nowhere.yaml: No such file"),
     ],
@@ -49,3 +50,11 @@ def test_bad_words_are_one_line(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         variants_of(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("label", [".", "..", "word", "_hidden"])
+def test_names_that_no_folder_or_legend_can_have(tmp_path: Path, label: str) -> None:
+    path = tmp_path / "priors.yaml"
+    path.write_text(f'none: {{}}\n"{label}": {{prior: gated}}\n')
+    with pytest.raises(UserError, match="or is no usable name"):
+        variants_of(str(path))

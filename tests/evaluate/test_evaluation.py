@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,10 @@ from textreg.backbone import Backbone
 from textreg.errors import UserError
 from textreg.evaluate import Options, epsilon_drift, evaluate, evaluation, model_pair, probe
 from textreg.evaluate.features import pixel_tensor
+from textreg.evaluate.left_out import unread
 from textreg.evaluate.pretrained_features import ClipFeatures, Dinov2Features
+from textreg.evaluate.questions import Questions
+from textreg.evaluate.row import report_row
 from textreg.sampling import PictureModel, sample
 from tiny_run import tiny_run, train
 
@@ -378,6 +382,14 @@ def test_bad_input_is_refused_before_anything_slow(
     other.attributes = {"tint": ("blue",)}  # type: ignore[assignment]
     with pytest.raises(UserError, match=r"cannot read tint: red.*it knows blue"):
         evaluate(finished, [other], options)
+    with pytest.raises(UserError, match="no --features: nothing could look"):
+        evaluate(finished, [], options)
+    with pytest.raises(UserError, match=r"^--steps is 5000; this base has 1000 at most"):
+        evaluate(finished, [Means()], Options(**changed | {"steps": 5000}))
+    many = tmp_path / "many.yaml"
+    many.write_text(QUESTIONS.replace("steps: 1", "steps: 5000"))
+    with pytest.raises(UserError, match=r"^steps, of --prompts .*, is 5000; this base has 1000"):
+        evaluate(finished, [Means()], Options(**changed | {"prompts": many}))
     for name in ("report.json", "report.html"):
         place = tmp_path / name.replace(".", "-")
         place.mkdir()
@@ -385,6 +397,69 @@ def test_bad_input_is_refused_before_anything_slow(
         with pytest.raises(UserError, match=rf"{name}: was made by something else"):
             evaluate(finished, [Means()], Options(**changed | {"out": place}))
         assert [path.read_text() for path in place.iterdir()] == ["{}"]
+
+
+def test_an_edit_that_cuts_the_word_off(
+    finished: Path, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known before the base's pictures of it are drawn."""
+    monkeypatch.setattr(evaluation, "draw", lambda *_: pytest.fail("drawn"))
+    long = tmp_path / "long.yaml"
+    long.write_text(f"edits: ['{'a photo of the ' * 40}{{}}']\nsteps: 1\n")
+    with pytest.raises(UserError, match="cut off"):
+        evaluate(finished, [Means()], Options(**vars_of(options) | {"prompts": long}))
+
+
+def test_whole_guidance_has_one_name() -> None:
+    """Typed as 4 or 4.0, or written in a file."""
+    asked = Questions(neighbours=(), general=(), edits=(), guidance=4.0)
+    drawn = [evaluation.sampling_of(Options(guidance=g), asked).guidance for g in (4, 4.0, None)]
+    assert [repr(guidance) for guidance in drawn] == ["4", "4", "4"]
+    assert evaluation.sampling_of(Options(guidance=4.5), asked).guidance == 4.5
+
+
+def test_a_base_of_one_file_is_named_by_it(
+    finished: Path,
+    options: Options,
+    measured: dict[str, Any],
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its folder tells others nothing, as with a base that is a folder."""
+    file, of = tmp_path / "base.safetensors", model_pair.BaseFiles.of
+    file.touch()
+    monkeypatch.setattr(model_pair.BaseFiles, "of", lambda *_: of(str(tiny_base)))
+    elsewhere = {"base": str(file), "out": tmp_path / "out"}
+    found = evaluate(finished, [Means()], Options(**vars_of(options) | elsewhere))
+    assert found["base"] == "base.safetensors"
+    assert str(tmp_path) not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_what_no_extractor_reads_is_said() -> None:
+    """Editability, and why; and nouns, of which Toyland's judge alone knows some."""
+    subject: Any = SimpleNamespace(
+        run=SimpleNamespace(prior="none", seed=0),
+        concept=SimpleNamespace(name="cat", noun="cat", identifier="<krk1>"),
+        steps=3,
+        imported=False,
+        metrics=list,
+    )
+    seen: dict[str, Any] = {"fidelity": {}, "editability": None, "class": {}, "neighbour": {}}
+    for attributes, why in (
+        (True, "no edit says what it shows; add shows: to those of --prompts"),
+        (False, "no extractor reads prompts or attributes; add --features clip:FOLDER"),
+    ):
+        row = report_row(subject, {"means": seen}, {}, {}, {}, attributes=attributes)
+        assert unread(row) == [
+            f"cat: editability: {why}",
+            "cat: pictures still read as such, of cat and of other nouns: means does not read "
+            "these nouns",
+        ]
+    read = seen | {"editability": {"score": 1.0}, "class": {"judged": {}}}
+    row = report_row(subject, {"means": read}, {}, {}, {}, attributes=True)
+    (line,) = unread(row)
+    assert line.startswith("cat: pictures still read as such, of other nouns: ")
 
 
 def test_a_run_that_is_not_finished(finished: Path, options: Options, tmp_path: Path) -> None:

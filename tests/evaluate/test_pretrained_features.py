@@ -205,3 +205,31 @@ def test_weights_of_a_larger_model_are_found(dinov2_folder: Path, tmp_path: Path
     images, found = pictures(32, 40), Dinov2Features(folder)
     assert "_model" not in vars(found)
     assert torch.equal(found.features(images), Dinov2Features(dinov2_folder).features(images))
+
+
+@pytest.mark.parametrize(
+    "given", [None, {"size": {"shortest_edge": 16}}, {"crop_size": 16}, {"size": 20}]
+)
+def test_clip_takes_its_side_from_the_model_where_nothing_says_it(
+    clip_folder: Path, tmp_path: Path, given: dict[str, Any] | None
+) -> None:
+    """Its pictures here are of 16 pixels, and any other number would end in a traceback."""
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    (folder / "preprocessor_config.json").unlink()
+    if given is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(given))
+    assert ClipFeatures(folder).features(pictures(20, 24)).shape == (2, 8)
+
+
+def test_a_crop_that_cannot_be(clip_folder: Path, dinov2_folder: Path, tmp_path: Path) -> None:
+    clip, dino = (
+        shutil.copytree(source, tmp_path / source.name) for source in (clip_folder, dinov2_folder)
+    )
+    (clip / "preprocessor_config.json").write_text('{"size": 32, "crop_size": 32}')
+    with pytest.raises(UserError, match=r"crops to 32 pixels, its model reads 16"):
+        ClipFeatures(clip)
+    (dino / "preprocessor_config.json").write_text('{"size": 32, "crop_size": 40}')
+    with pytest.raises(UserError, match=r"its crop of 40 pixels is larger than its size, 32"):
+        Dinov2Features(dino)
+    (dino / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 200}}')
+    assert Dinov2Features(dino)._preprocessing["crop"] == 200

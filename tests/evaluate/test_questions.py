@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -59,6 +60,25 @@ def test_edits_that_training_used_are_dropped(tmp_path: Path) -> None:
     assert asked.left_out == ("a photo of a {}",)
 
 
+@pytest.mark.parametrize(
+    ("kind", "edits"),
+    [
+        ("object", ["a {}", "a picture of a {}"]),
+        ("style", ["a photo in the style of {}"]),
+    ],
+)
+def test_class_prompts_that_training_pins_are_dropped(
+    tmp_path: Path, kind: Literal["object", "style"], edits: list[str]
+) -> None:
+    """textreg's own as the run's own, which stand in their place."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump({"edits": [*edits, "a {} on the moon"]}))
+    concept = replace(CAT, learnable_property=kind)
+    assert questions_for(concept, TextReg(), tmp_path, mine).left_out == tuple(edits)
+    own = TextReg(class_prompts=("a drawing of a {}",))
+    assert questions_for(concept, own, tmp_path, mine).left_out == ()
+
+
 def test_the_runs_own_prompts_and_captions_are_dropped(tmp_path: Path) -> None:
     """Those of its prompt file, of its photos' captions, of its class pool and of its prior."""
     own = edit_templates(CAT, "training")[0]
@@ -101,6 +121,8 @@ def test_training_on_the_test_is_refused(tmp_path: Path) -> None:
         ("steps: -3", "steps is -3; it must be a whole number from 1 up"),
         ("sampler: ancestral", "sampler is 'ancestral'; it must be ddim, dpm or euler"),
         ("guidance: high", "guidance is 'high'; it must be a number"),
+        ("guidance: -3", "guidance is -3; it must be a number above 0"),
+        ("guidance: .nan", "guidance is nan; it must be a number above 0"),
         ("neighbours: dog", "neighbours is 'dog'; it must be a list of nouns"),
         ("general: [1]", "general holds 1"),
         ("edits: [a cat]", "must contain {} exactly once"),

@@ -51,10 +51,15 @@ def test_no_two_pictures_of_a_pool_begin_with_the_same_noise() -> None:
 
 
 def test_each_picture_of_one_model_has_its_pair() -> None:
-    shots = plan(13)
+    shots, words = plan(13), "<krk1> cat"
+    assert {words in s.prompt for s in shots if (s.model, s.pool) == ("tuned", "edits")} == {True}
     for pool in ("edits", "neighbours", "general"):
         base, tuned = (
-            [(s.question, s.seed, s.plain) for s in shots if (s.model, s.pool) == (model, pool)]
+            [
+                (s.question, s.seed, s.prompt.replace(words, "cat"))
+                for s in shots
+                if (s.model, s.pool) == (model, pool)
+            ]
             for model in ("base", "tuned")
         )
         assert base == tuned

@@ -5,7 +5,7 @@ import pytest
 from textreg.backbone import Backbone
 from textreg.config import Inversion, Tuning
 from textreg.errors import UserError
-from textreg.evaluate.subjects import subjects_of
+from textreg.evaluate.subjects import quarantined, subjects_of
 from tiny_run import tiny_run, train
 
 
@@ -27,3 +27,14 @@ def test_a_run_with_several_concepts(
         subjects_of(moved, images=dog_pictures)
     with pytest.raises(UserError, match=r"is none of the concepts of .* \(cat, dog\)"):
         subjects_of(moved / "checkpoints")
+    for name in ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors"):
+        (moved / "dog" / name).unlink()
+    with pytest.raises(UserError, match=r"dog: this run is not finished"):
+        subjects_of(moved)
+    # Cards come after the last step of all.
+    (moved / "cat" / "README.md").touch()
+    assert subjects_of(moved) == [cat]
+    assert subjects_of(moved, images=cat_pictures) == [cat]
+    assert quarantined(cat.run) == ["dog"]
+    with pytest.raises(UserError, match=r"moved/dog: dog ended in quarantine, so it has no "):
+        subjects_of(moved / "dog")

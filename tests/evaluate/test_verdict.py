@@ -56,7 +56,10 @@ def test_undecided_is_no_winner() -> None:
     assert elsewhere.verdict == "moved"
     assert "its own prompt 20%, held-out prompts 20%" in elsewhere.detail
     # One pool that moved outweighs one that is undecided.
-    assert answers(row(neighbour="undecided", null="moved"))[2].verdict == "moved"
+    both = row(neighbour="undecided", null="moved")
+    both["drift"]["epsilon_shares"]["neighbour"]["value"] = 0.5
+    assert answers(both)[2].verdict == "moved"
+    assert answers(both)[2].sentence.endswith("by up to 20% of what they do")
 
 
 def test_without_a_reader_nothing_is_said_of_edits() -> None:

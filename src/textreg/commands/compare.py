@@ -99,6 +99,7 @@ def _place(out: Path, folder: Path) -> str:
 
 def _print_tables(content: dict[str, Any], out: Path) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from textreg.compare.table import table
@@ -110,11 +111,12 @@ def _print_tables(content: dict[str, Any], out: Path) -> None:
         if kind not in content["summary"]:
             continue
         header, *lines = table(content["summary"], kind)
-        shown = Table(title=f"at equal {kind}, against {content['summary']['reference']}")
+        # Labels may hold brackets, which rich would read as colours.
+        shown = Table(title=escape(f"at equal {kind}, against {content['summary']['reference']}"))
         for word in header:
             shown.add_column(word, overflow="fold")
-        for line in lines:
-            shown.add_row(*(word.replace(" [", "\n\\[") for word in line))
+        for label, *numbers in lines:
+            shown.add_row(escape(label), *(escape(n.replace(" [", "\n[")) for n in numbers))
         console.print(shown)
     for line in content["left_out"]:
         print(f"left out: {line}")

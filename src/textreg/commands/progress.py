@@ -31,7 +31,8 @@ def new_progress(*, shown: bool = True) -> Progress:
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        # Folders' names may hold brackets, which rich would read as colours.
+        TextColumn("{task.fields[note]}", markup=False),
     )
     return Progress(*columns, console=Console(file=sys.stderr), disable=not shown)
 

@@ -21,6 +21,7 @@ from textreg.backbone import Backbone
 from textreg.checkpoint import publish
 from textreg.compare.cells import STATES
 from textreg.compare.failures import done, record_failure
+from textreg.compare.spelling import as_begun
 from textreg.config import Concept, Run
 from textreg.errors import UserError
 from textreg.front import BEST, FRONT_FILE
@@ -72,13 +73,14 @@ def together(runs: Sequence[Run], folder: Path) -> Run:
         inversion = replace(inversion, embedding=words)
     if class_images.folder is not None:
         class_images = replace(class_images, folder=class_images.folder.parent)
-    return replace(
+    batch = replace(
         first,
         concepts=_told_apart(runs, folder),
         out=folder,
         inversion=inversion,
         class_images=class_images,
     )
+    return as_begun(batch, folder.parents[2])
 
 
 def _told_apart(runs: Sequence[Run], folder: Path) -> tuple[Concept, ...]:
@@ -153,9 +155,19 @@ def drop(folder: Path) -> None:
     dropped = folder.with_name(f".{folder.name}")
     shutil.rmtree(dropped, ignore_errors=True)
     folder.rename(dropped)
-    shutil.rmtree(dropped)
-    seed, all_seeds = folder.parent, folder.parent.parent
-    if {path.name for path in seed.iterdir()} <= {"words"}:
-        shutil.rmtree(seed)
-    if not any(all_seeds.iterdir()):
-        all_seeds.rmdir()
+    clear_dropped(folder.parent.parent)
+
+
+def clear_dropped(batches: Path) -> None:
+    """Remove what `drop` put aside, whether or not a kill came then, and what is empty without it.
+
+    Args:
+        batches: of a comparison, if there are any.
+    """
+    for dropped in (path for path in sorted(batches.glob("*/.*")) if path.is_dir()):
+        shutil.rmtree(dropped)
+        seed = dropped.parent
+        if {path.name for path in seed.iterdir()} <= {"words"}:
+            shutil.rmtree(seed)
+    if batches.is_dir() and not any(batches.iterdir()):
+        batches.rmdir()

@@ -6,19 +6,20 @@ All concepts of a prior and seed train in one batch: the frozen model is gone th
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from textreg.backbone import Backbone
-from textreg.compare.batches import batches_of, drop, hand_out, together
+from textreg.compare.batches import batches_of, clear_dropped, drop, hand_out, together
 from textreg.compare.cells import STATES, Cell
 from textreg.compare.class_folders import draw_class_pictures, shares_class_pictures
 from textreg.compare.failures import done, failure_line, failure_of, record_failure
 from textreg.concept_texts import ConceptTexts
 from textreg.config import Run
 from textreg.errors import QuarantineError
+from textreg.evaluate.questions import Questions
 from textreg.learning import write_cards
 from textreg.priors import prior_of
 from textreg.run_folder import RunFolder
@@ -30,18 +31,32 @@ OnDrawing = Callable[[Path], object]
 """Told the folder of class pictures that are drawn until the next step; no interrupt loses any."""
 
 
-def refuse_unfit_priors(cells: Sequence[Cell], backbone: Callable[[], Backbone], out: Path) -> None:
-    """Refuse a prior that this base cannot do, before the first step of any.
+def refuse_unfit_cells(
+    cells: Sequence[Cell],
+    asked: Mapping[str, Questions],
+    backbone: Callable[[], Backbone],
+    out: Path,
+) -> None:
+    """Refuse a prior that this base cannot do, or an edit it cannot read, before the first step.
+
+    Args:
+        cells: those that are done are not looked at.
+        asked: by concept, what it will be asked.
+        backbone: gives the base; called only if something is to be trained.
+        out: the comparison's folder.
 
     Raises:
-        UserError: says what the base lacks.
+        UserError: says what the base lacks, or in which edit the identifier is cut off.
     """
     for cell in cells:
         if cell.run.seed == cells[0].run.seed and _is_left(cell):
             run = cell.run
             if shares_class_pictures(run, out):  # not drawn yet
                 run = replace(run, class_images=replace(run.class_images, folder=None))
-            prior_of(run).check([ConceptTexts.of_run(run, run.concepts[0], backbone())])
+            (concept,) = run.concepts
+            texts = ConceptTexts.of_run(run, concept, backbone())
+            texts.tokens([edit.of(concept.words) for edit in asked[concept.name].edits])
+            prior_of(run).check([texts])
 
 
 def _is_left(cell: Cell) -> bool:
@@ -70,6 +85,7 @@ def train_cells(
     Returns:
         False if it was stopped; the same call then goes on.
     """
+    clear_dropped(out / "batches")
     for some in _alike(cells, lambda cell: cell.word):
         words = list({cell.word.out: cell.word for cell in some}.values())
         if not _train(words, backbone, (), on_step, out):

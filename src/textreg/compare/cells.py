@@ -16,6 +16,7 @@ from typing import Any
 import textreg.priors as priors
 from textreg.adapter.diffusers_files import EMBEDDING_FILE
 from textreg.compare.class_folders import refuse_unfit_folders, with_class_folder
+from textreg.compare.spelling import as_begun
 from textreg.compare.variants import Variant
 from textreg.config import Run
 from textreg.errors import UserError
@@ -28,9 +29,9 @@ STATES = "states"
 SHARES = (0.125, 0.25, 0.5)
 """Where, in shares of stage 2, a curve has its points before the last."""
 _FILES = {"equal_time.json", "compare.json", "compare.html", "pareto.png"}
-_OURS = {"cells", "batches", "class_pictures", "evaluation", *_FILES}
+_SHOWN = {"cells", "batches", "class_pictures", "evaluation", *_FILES}
 # What a kill leaves of a file that was being written; the next one takes its place.
-_OURS |= {f".{name}.partial" for name in _FILES}
+_OURS = _SHOWN | {f".{name}.partial" for name in _FILES}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +90,11 @@ def plan_cells(
     names = [Path(concept["images"]).name for concept in flags["concepts"]]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two concepts share the folder name {twice[0]!r}; each needs its own")
-    if out.is_dir() and (others := sorted({p.name for p in out.iterdir()} - _OURS)):
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set[str]()
+    others = sorted(there - _OURS)
+    if there & _SHOWN:  # a file manager may have added something hidden
+        others = [name for name in others if not name.startswith(".")]
+    if others:
         raise UserError(f"--out {out}: is no comparison's folder ({others[0]}); choose another")
     # Each cell is a run of its own, so concepts may share an identifier.
     one = flags | {"concepts": flags["concepts"][:1], "out": out}
@@ -138,7 +143,7 @@ def _cell(
     priors.prior_of(own)
     inversion = replace(own.inversion, steps=0, embedding=word.out / EMBEDDING_FILE)
     run = replace(own, out=home / variant.folder, inversion=inversion, card_pictures=0)
-    run = with_class_folder(run, out, several=several)
+    run = as_begun(with_class_folder(run, out, several=several), out)
     return Cell(variant=variant, word=word, run=run, shares=shares)
 
 

@@ -19,6 +19,7 @@ from textreg.base_digest import base_digest
 from textreg.base_files import BaseFiles
 from textreg.checkpoint import publish
 from textreg.class_pictures import class_prompt, draw, recorded, users_pictures
+from textreg.compare.failures import done
 from textreg.config import Run
 from textreg.errors import UserError
 from textreg.run_folder import RunFolder
@@ -51,7 +52,8 @@ def with_class_folder(run: Run, out: Path, *, several: bool) -> Run:
 def shares_class_pictures(run: Run, out: Path) -> bool:
     """Whether the comparison draws this run's class pictures."""
     folder = run.class_images.folder
-    return folder is not None and folder.is_relative_to(out / "class_pictures")
+    drawn = (out / "class_pictures").resolve()
+    return folder is not None and folder.resolve().is_relative_to(drawn)
 
 
 def refuse_unfit_folders(runs: Sequence[Run], out: Path) -> None:
@@ -64,7 +66,7 @@ def refuse_unfit_folders(runs: Sequence[Run], out: Path) -> None:
     asked = {
         (run.class_images.folder, run.class_images.captions): run
         for run in runs
-        if "class-images" in priors.split(run.prior) and not RunFolder(run).finished
+        if "class-images" in priors.split(run.prior) and not done(run)
     }
     base: str | None = None
     for run in asked.values():

@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from textreg.backbone import Backbone
-from textreg.compare.cell_training import refuse_unfit_priors, train_cells
+from textreg.compare.cell_training import refuse_unfit_cells, train_cells
 from textreg.compare.cells import SHARES, Cell, by_place, for_steps, plan_cells, refuse_other_runs
 from textreg.compare.content import content_of
 from textreg.compare.curve_point import curve_point, point_of
 from textreg.compare.equal_time import equal_time, unequal_company
 from textreg.compare.failures import compared, failures, not_compared
 from textreg.compare.page import MADE_BY, write_comparison
+from textreg.compare.summary import not_in_all
 from textreg.compare.variants import Variant
 from textreg.concept import Folder, inspect_folder
 from textreg.config import Images, Run
 from textreg.errors import UserError
-from textreg.evaluate.evaluation import Options, measure, sampling_of
-from textreg.evaluate.features import Extractor, refuse_twice, refuse_unfit
+from textreg.evaluate.evaluation import Options, measure, refuse_unfit_steps, sampling_of
+from textreg.evaluate.features import Extractor, refuse_none_or_twice, refuse_unfit
 from textreg.evaluate.model_pair import Base
 from textreg.evaluate.questions import Questions, questions_for
 from textreg.evaluate.report import ConceptPage, refuse_foreign
@@ -101,7 +102,7 @@ def compare(
     out = comparison.out
     if options.num_images < 2:
         raise UserError(f"--num-images is {options.num_images}; compare needs at least 2")
-    refuse_twice(extractors)
+    refuse_none_or_twice(extractors)
     refuse_foreign((out / "compare.json", out / "compare.html"), MADE_BY)
     planned = plan_cells(
         comparison.flags,
@@ -121,11 +122,12 @@ def compare(
     for extractor in extractors:
         edits = [edit for questions in asked.values() for edit in questions.edits]
         refuse_unfit(extractor, base.side, edits)
+    refuse_unfit_steps(options, next(iter(asked.values())), base)
 
     def backbone() -> Backbone:
         return base.backbone  # loaded only if something is left to do
 
-    refuse_unfit_priors(planned, backbone, out)
+    refuse_unfit_cells(planned, asked, backbone, out)
     if not train_cells(planned, backbone, out, watch.step, watch.drawing):
         return None
     kept = compared(planned, out)
@@ -150,7 +152,7 @@ def compare(
         f"edit that training used: {prompt}" for prompt in sorted(left_out)
     ]
     content["quarantined"] = failures(trained, out)
-    content["left_out"] += not_compared(trained, kept, out) + unequal
+    content["left_out"] += not_in_all(content["rows"]) + not_compared(trained, kept, out) + unequal
     return write_comparison(out, content, cells, pages)
 
 

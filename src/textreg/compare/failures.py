@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textreg.checkpoint import publish
-from textreg.compare.cells import Cell
 from textreg.config import Run
 from textreg.errors import QuarantineError, UserError
 from textreg.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from textreg.compare.cells import Cell
 
 _FILE = "quarantine.json"
 

@@ -58,9 +58,15 @@ def concept_flip_p(differences: Tensor) -> float:
     return sign_flip_p(differences.mean(1) if many else differences.flatten())
 
 
-def decide(difference: Measured, p: float, pairs: int) -> str:
-    """More, less, equal or undecided; a word only if the interval and the test agree."""
-    if pairs < 2:
+def decide(difference: Measured, p: float, units: int) -> str:
+    """More, less, equal or undecided; a word only if the interval and the test agree.
+
+    Args:
+        difference: the mean of all.
+        p: of the test.
+        units: that it flipped; of too few no p could be below the level, so nothing is said.
+    """
+    if 2 / 2**units >= LEVEL:
         return UNDECIDED
     if max(abs(difference.low), abs(difference.high)) < ROUNDING:
         return "equal"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from textreg.compare.intervals import cell_resamples
-from textreg.compare.paired_test import concept_flip_p, decide
+from textreg.compare.paired_test import MANY_CONCEPTS, concept_flip_p, decide
 from textreg.evaluate.intervals import Measured, measured, weighted_mean
 
 POOLS = ("class", "class_elsewhere", "neighbour", "general", "null")
@@ -52,7 +52,8 @@ class Spread:
         difference = own - reference
         mean = self.mean(difference)
         p = concept_flip_p(difference.unflatten(0, (self._concepts, -1)))
-        return mean.plain() | {"p": p, "verdict": decide(mean, p, len(difference))}
+        units = self._concepts if self._concepts >= MANY_CONCEPTS else len(difference)
+        return mean.plain() | {"p": p, "verdict": decide(mean, p, units)}
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], reference: str) -> dict[str, Any]:
@@ -68,10 +69,11 @@ def summarise(rows: Sequence[Mapping[str, Any]], reference: str) -> dict[str, An
         by_label.setdefault(row["prior"], {})[place] = metrics_of(row)
     steps = {row["prior"]: row["steps"] for row in rows}
     spread = Spread(list(by_label[reference]))
+    names = [name for name, lacking in _lacking(rows).items() if not lacking]
     summary: dict[str, Any] = {}
     for label, found in by_label.items():
         entry: dict[str, Any] = {"steps": steps[label], "cells": len(found)}
-        for name in next(iter(found.values())):
+        for name in names:
             values = spread.values({place: m[name] for place, m in found.items()})
             entry[name] = spread.mean(values).plain()
             if label != reference and name != "seconds":
@@ -79,6 +81,27 @@ def summarise(rows: Sequence[Mapping[str, Any]], reference: str) -> dict[str, An
                 entry[name]["against"] = spread.compare(values, spread.values(others))
         summary[label] = entry
     return summary
+
+
+def _lacking(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By metric that any row has: the concepts of which some row lacks it."""
+    found = [(row["concept"], metrics_of(row)) for row in rows]
+    return {
+        name: list(dict.fromkeys(concept for concept, metrics in found if name not in metrics))
+        for name in dict.fromkeys(name for _, metrics in found for name in metrics)
+    }
+
+
+def not_in_all(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each metric that some cells lack: a mean over the others would be of others."""
+    edits = [row["editability"] for row in rows]
+    unread = all(found["score"] is None for found in edits)
+    lines = [f"editability: {edits[0]['why']}"] if unread else []
+    return lines + [
+        f"{name}: was not measured of {', '.join(concepts)}, so it is compared of none"
+        for name, concepts in _lacking(rows).items()
+        if concepts
+    ]
 
 
 def curves(points: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -58,7 +58,9 @@ def variants_of(text: str) -> tuple[Variant, ...]:
         _refuse_unfit(variant)
     folders = [variant.folder for variant in found]
     for variant in found:
-        if folders.count(variant.folder) > 1 or variant.folder == "word":
+        # A plot's legend leaves out what begins with "_".
+        taken = variant.folder in ("word", ".", "..") or variant.label.startswith("_")
+        if folders.count(variant.folder) > 1 or taken:
             raise UserError(f"--priors: {variant.label!r} is given twice, or is no usable name")
     return tuple(found)
 
@@ -86,9 +88,12 @@ def _from_words(text: str) -> list[Variant]:
 
 def _value(text: str, item: str, entry: str) -> Any:
     try:
-        return parse(text.encode())
+        value = parse(text.encode())
     except yaml.YAMLError:
         raise UserError(f"--priors: the value of {item!r} in {entry!r} is no YAML") from None
+    if isinstance(value, dict):
+        raise UserError(f"--priors: {item!r} of {entry!r} must be like textreg.hard=true")
+    return value
 
 
 def _from_file(path: Path) -> list[Variant]:

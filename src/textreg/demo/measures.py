@@ -14,7 +14,7 @@ from textreg.evaluate.features import pixel_tensor, square
 from textreg.prompts import Pool
 from textreg.sampling import PictureModel, sample
 from textreg.toyland.attribute_judge import Judge
-from textreg.toyland.attributes import HEADS
+from textreg.toyland.attributes import HEADS, known_noun
 
 STEPS, GUIDANCE = 20, 4.0
 
@@ -63,11 +63,11 @@ class Measures:
         self._base, self._concept = base, concept
         self._judge = Judge.load()
         self._photos = self._features([_small(photo) for photo in photos])
-        class_prompt = f"a photo of a {concept.noun}"
+        class_prompt, own = f"a photo of a {concept.noun}", known_noun(concept.noun)
         pools: dict[Pool, Sequence[str]] = {
             "class": [class_prompt] * _PER_POOL,
             "class_elsewhere": [prompt.replace("{}", concept.noun) for prompt, *_ in EDITS] * 2,
-            "neighbour": [f"a photo of a {noun}" for noun in _NEIGHBOURS if noun != concept.noun],
+            "neighbour": [f"a photo of a {noun}" for noun in _NEIGHBOURS if noun != own],
             "general": _GENERAL,
             "null": [""] * _PER_POOL,
         }

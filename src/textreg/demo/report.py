@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
@@ -21,6 +20,7 @@ from textreg.demo.measures import EDITS, Shown
 from textreg.demo.preview import LABELS, preview
 from textreg.environment import environment
 from textreg.evaluate.features import square
+from textreg.evaluate.report import rendered
 
 _COLOURS = {"none": "#c2410c", "textreg": "#0f766e"}
 
@@ -35,11 +35,9 @@ def write_report(
 ) -> None:
     """Write preview.png and, last, report.html."""
     template = (files("textreg") / "demo" / "report.html.jinja").read_text(encoding="utf-8")
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        template
-    )
     rows = {row["prior"]: row for row in report["rows"]}
-    html = page.render(
+    html = rendered(
+        template,
         noun=report["summary"]["noun"],
         words=run.concepts[0].words,
         rows=rows,
@@ -70,15 +68,19 @@ def verdict(rows: dict[str, dict[str, Any]]) -> str:
     edits = [rows[name]["editability"]["score"] for name in ("none", "textreg")]
     if ours >= none:
         return "Here TextReg did not hold the class better than no prior at all."
-    held = "did not move at all" if ours < 1e-9 else f"moved {none / ours:,.0f} times less"
+    held = "did not move at all" if ours < 1e-9 else f"moved {_times(none / ours)} less"
     if elsewhere[1] >= elsewhere[0]:
         held += ", though in prompts that it never saw no less"
     elif elsewhere[1] > 0:
-        held += f", in prompts that it never saw {elsewhere[0] / elsewhere[1]:,.0f} times less"
+        held += f", in prompts that it never saw {_times(elsewhere[0] / elsewhere[1])} less"
     return (
         f"With TextReg the class prompt {held}; edits were followed in {edits[1]:.0%} of the "
         f"pictures, without it in {edits[0]:.0%}."
     )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f} times" if ratio >= 10 else f"{ratio:.1f} times"
 
 
 def embed(picture: Image.Image) -> str:

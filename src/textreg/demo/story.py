@@ -122,7 +122,8 @@ class Story:
         }
         self._curves.parent.mkdir(parents=True, exist_ok=True)
         with self._curves.open("a") as file:
-            file.write(json.dumps(point) + "\n")
+            # A kill may have cut off the line before, which must not take this one with it.
+            file.write(f"\n{json.dumps(point)}\n")
 
     def finish(self, held: Run, free: Run) -> None:
         """Draw, measure, write report.json and report.html."""
@@ -170,7 +171,7 @@ class Story:
             yield "concept", f"a photo of a {concept.words}", _CONCEPT
         for template, _, value in EDITS:
             yield value, template.replace("{}", words_of(concept, name != "base")), _EDIT
-        other = "dog" if concept.noun != "dog" else "cat"
+        other = "dog" if known_noun(concept.noun) != "dog" else "cat"
         yield "neighbour", f"a photo of a {other}", _NEIGHBOUR
 
     def _read(self, shown: dict[str, Shown], noun: str) -> dict[str, float]:
@@ -222,6 +223,6 @@ def _last_points(path: Path) -> list[dict[str, Any]]:
         try:
             point = json.loads(line)
         except ValueError:
-            continue  # cut off by a kill; the step was measured again
+            continue  # empty, or cut off by a kill; the step was measured again
         points[point["model"], point["step"]] = point
     return [points[key] for key in sorted(points)]

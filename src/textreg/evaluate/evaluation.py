@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from textreg.adapter import Adapter
+from textreg.adapter.about import base_name
+from textreg.base_shape import check_steps
 from textreg.concept import read_picture
 from textreg.config import Concept
 from textreg.errors import UserError
 from textreg.evaluate import score
-from textreg.evaluate.features import AttributeReader, Extractor, refuse_twice, refuse_unfit
+from textreg.evaluate.features import (
+    AttributeReader,
+    Extractor,
+    refuse_none_or_twice,
+    refuse_unfit,
+)
 from textreg.evaluate.featurise import Read, picture_change, read_pictures, read_prompts
 from textreg.evaluate.generate import (
     Sampling,
@@ -33,9 +40,10 @@ from textreg.evaluate.report import MADE_BY, ConceptPage, refuse_foreign, write_
 from textreg.evaluate.row import report_row
 from textreg.evaluate.shots import Drawn, Place, PoolName, Shot, planned_shots
 from textreg.evaluate.store import digest, kept_json
-from textreg.evaluate.subjects import Subject, subjects_of
+from textreg.evaluate.subjects import Subject, quarantined, subjects_of
 from textreg.out_of_memory import memory_of
 from textreg.prompts import Pool
+from textreg.run_record import is_one_of
 from textreg.sampling import Sampler
 from textreg.writable_folder import open_folder
 
@@ -106,12 +114,11 @@ def evaluate(
     options = options or Options()
     if options.num_images < 2:
         raise UserError(f"--num-images is {options.num_images}; evaluate needs at least 2")
-    if not extractors:
-        raise UserError("no --features: nothing could look at the pictures")
-    refuse_twice(extractors)
+    refuse_none_or_twice(extractors)
     tell = tell or (lambda step, done, total: None)
     subjects = subjects_of(folder, options.images)
     run = subjects[0].run
+    lost = quarantined(run) if is_one_of(folder, (run.out,)) else []
     out = options.out or folder
     refuse_foreign((out / "report.json", out / "report.html"), MADE_BY)
     tell("reading the base", 0, 1)
@@ -128,6 +135,7 @@ def evaluate(
     ]
     for extractor in extractors:
         refuse_unfit(extractor, base.side, [edit for each in asked for edit in each.edits])
+    refuse_unfit_steps(options, asked[0], base)
     store = run.out / "evaluation"
     open_folder(out, "--out " if options.out else "")
     open_folder(store)
@@ -136,10 +144,9 @@ def evaluate(
         for subject, questions in zip(subjects, asked, strict=True)
     ]
     how = sampling_of(options, asked[0])
-    source = options.base or run.base
     content: dict[str, Any] = {
-        # A folder's place tells others nothing and may tell too much; the hash says which base.
-        "base": Path(source).name if Path(source).is_dir() else source,
+        # Its place tells others nothing and may tell too much; the hash says which base.
+        "base": base_name(options.base or run.base),
         "rows": [page.row for page in pages],
         "features": [{"name": e.name, "sha256": e.digest} for e in extractors],
         "settings": {
@@ -151,16 +158,29 @@ def evaluate(
             "sampler": how.sampler,
             "base_sha256": base.key,
         },
-        "left_out": left_out(pages, options.num_images, options.epsilon_prompts),
+        "left_out": left_out(pages, options.num_images, options.epsilon_prompts)
+        + [f"{name}: ended in quarantine, so there is nothing to evaluate" for name in lost],
     }
     return write_report(out, content, pages)
 
 
+def refuse_unfit_steps(options: Options, questions: Questions, base: Base) -> None:
+    """Refuse more denoising steps than the base has timesteps, wherever they were given.
+
+    Raises:
+        UserError: names the most.
+    """
+    named = "--steps" if options.steps else "steps, of --prompts or the base's evaluation.yaml,"
+    check_steps(sampling_of(options, questions).steps, base.timesteps, named)
+
+
 def sampling_of(options: Options, questions: Questions) -> Sampling:
     """How pictures are drawn: as the options say, else as the base advises."""
+    guidance = options.guidance if options.guidance is not None else questions.guidance
     return Sampling(
         steps=options.steps or questions.steps,
-        guidance=options.guidance if options.guidance is not None else questions.guidance,
+        # 4 and 4.0 draw the same picture and must give it the same name.
+        guidance=int(guidance) if float(guidance).is_integer() else guidance,
         sampler=options.sampler or questions.sampler,
         batch_size=options.batch_size,
     )
@@ -206,7 +226,12 @@ def measure(
         for pool in pools
     }
     row = report_row(
-        subject, by_extractor, epsilon, identifier, score.score_change(change, options.seed)
+        subject,
+        by_extractor,
+        epsilon,
+        identifier,
+        score.score_change(change, options.seed),
+        attributes=any(isinstance(e, AttributeReader) for e in extractors),
     )
     return ConceptPage(subject=subject, questions=questions, row=row, drawn=drawn, store=store)
 
@@ -218,7 +243,8 @@ def draw_planned(
     drawn = Drawn([(picture_key(shot, models.keys[shot.model], how), shot) for shot in planned])
     done = sum(picture_path(store, key).is_file() for key, _ in drawn.shots)
     if done < len(planned):
-        models("tuned")  # an adapter of another base is refused before anything slow
+        # An adapter of another base, or a word that is cut off, is refused before anything slow.
+        models("tuned").tokens([shot.prompt for shot in planned if shot.model == "tuned"])
     # All of the base's first: each model is put together once.
     for _ in draw(sorted(drawn.shots, key=lambda item: item[1].model), models, how, store):
         done += 1

@@ -64,12 +64,14 @@ class AttributeReader(Protocol):
         ...
 
 
-def refuse_twice(extractors: Sequence[Extractor]) -> None:
-    """Refuse two of one name, whose numbers would lie in one place.
+def refuse_none_or_twice(extractors: Sequence[Extractor]) -> None:
+    """Refuse no extractor at all, and two of one name, whose numbers would lie in one place.
 
     Raises:
         UserError: names it.
     """
+    if not extractors:
+        raise UserError("no --features: nothing could look at the pictures")
     names = [extractor.name for extractor in extractors]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"--features {twice[0]} is given twice; one of a kind at a time")

@@ -23,6 +23,7 @@ def left_out(pages: Sequence[ConceptPage], num_images: int, epsilon_prompts: int
     lines, trained_on = too_few(num_images), set[str]()
     for page in pages:
         nouns = len(page.questions.neighbours)
+        lines += unread(page.row)
         lines += undecided_for_few(page.row, nouns)
         lines += no_scale(page.row, nouns, num_images)
         lines += few_prompts(page.row, epsilon_prompts)
@@ -33,6 +34,23 @@ def left_out(pages: Sequence[ConceptPage], num_images: int, epsilon_prompts: int
     return lines + [
         _other_words(s.concept) for s in subjects if s.run.inversion.initialise_with_noun
     ]
+
+
+def unread(row: dict[str, Any]) -> list[str]:
+    """A line for each number that no extractor gave.
+
+    Args:
+        row: of report.json.
+    """
+    name, edits, drift = row["concept"], row["editability"], row["drift"]
+    lines = [f"{name}: editability: {edits['why']}"] if edits["score"] is None else []
+    nouns = {row["noun"]: drift["class"], "other nouns": drift["neighbour"]}
+    if missing := [noun for noun, found in nouns.items() if "judged" not in found]:
+        lines.append(
+            f"{name}: pictures still read as such, of {' and of '.join(missing)}: "
+            f"{row['fidelity']['features']} does not read these nouns"
+        )
+    return lines
 
 
 def undecided_for_few(row: dict[str, Any], neighbours: int) -> list[str]:

@@ -74,6 +74,11 @@ class Base:
         return self._files.resolution
 
     @property
+    def timesteps(self) -> int:
+        """Of its noise schedule, from its configuration alone."""
+        return self._files.scheduler().get("num_train_timesteps", 1000)
+
+    @property
     def backbone(self) -> Backbone:
         """Loaded at the first call."""
         if self._backbone is None:

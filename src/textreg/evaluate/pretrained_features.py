@@ -35,8 +35,6 @@ from textreg.out_of_memory import shortage
 _AT_ONCE = 32
 # What each was trained with, for a folder that does not say.
 _CLIP = {
-    "size": 224,
-    "crop": 224,
     "mean": (0.48145466, 0.4578275, 0.40821073),
     "std": (0.26862954, 0.26130258, 0.27577711),
 }
@@ -49,8 +47,10 @@ class _Folder:
     side: int | None = None
     _kind: str
     """transformers' class of the model."""
+    _preprocessing: dict[str, Any]
+    """As `_preprocessing`."""
 
-    def __init__(self, name: str, folder: Path, device: str, defaults: dict[str, Any]):
+    def __init__(self, name: str, folder: Path, device: str):
         """Check and hash the folder.
 
         Raises:
@@ -71,7 +71,6 @@ class _Folder:
         screen_weights(folder)
         weights = sorted(folder.glob("*.safetensors"))
         self.digest = files_digest([*weights, *folder.glob("*.json"), *folder.glob("*.txt")])
-        self._preprocessing = _preprocessing(folder, defaults)
         if self._may_lack(weights):
             _ = self._model  # refused, or not, before anything slow
 
@@ -141,9 +140,10 @@ class ClipFeatures(_Folder):
         """As any folder, with its tokenizer.
 
         Raises:
-            UserError: also where there is no tokenizer, or another model's.
+            UserError: also where there is no tokenizer, or another model's; or pictures are
+                cropped to a side that the model does not read.
         """
-        super().__init__("clip", folder, device, _CLIP)
+        super().__init__("clip", folder, device)
         files = {path.name for path in folder.iterdir()}
         # Without them transformers would make a vocabulary of two tokens, and all prompts alike.
         if not ({"tokenizer.json"} <= files or {"vocab.json", "merges.txt"} <= files):
@@ -158,6 +158,13 @@ class ClipFeatures(_Folder):
             raise UserError(
                 f"--features clip:{folder}: its tokenizer has {found} tokens, its model {wanted}: "
                 "one of them is another CLIP's"
+            )
+        side = config.vision_config.image_size
+        self._preprocessing = _preprocessing(folder, _CLIP | {"size": side, "crop": side})
+        if (crop := self._preprocessing["crop"]) != side:
+            raise UserError(
+                f"--features clip:{folder}: its preprocessor_config.json crops to {crop} pixels, "
+                f"its model reads {side}"
             )
 
     @cached_property
@@ -201,7 +208,8 @@ class Dinov2Features(_Folder):
     _kind = "Dinov2Model"
 
     def __init__(self, folder: Path, device: str = "cpu"):
-        super().__init__("dinov2", folder, device, _DINOV2)
+        super().__init__("dinov2", folder, device)
+        self._preprocessing = _preprocessing(folder, _DINOV2)
 
     @torch.no_grad()
     def features(self, images: Sequence[Image.Image]) -> Tensor:
@@ -232,9 +240,11 @@ def _preprocessing(folder: Path, defaults: dict[str, Any]) -> dict[str, Any]:
         return defaults
     config = read_json(path)
     size = config.get("size", defaults["size"])
-    crop = config.get("crop_size", defaults["crop"])
+    size = size.get("shortest_edge", size.get("height")) if isinstance(size, dict) else size
+    # A default must not be larger than the picture it is cut from.
+    crop = config.get("crop_size", min(defaults["crop"], size) if isinstance(size, int) else 0)
     found: dict[str, Any] = {
-        "size": size.get("shortest_edge", size.get("height")) if isinstance(size, dict) else size,
+        "size": size,
         "crop": crop.get("height") if isinstance(crop, dict) else crop,
         "mean": config.get("image_mean", defaults["mean"]),
         "std": config.get("image_std", defaults["std"]),
@@ -242,6 +252,10 @@ def _preprocessing(folder: Path, defaults: dict[str, Any]) -> dict[str, Any]:
     for key in ("size", "crop"):
         if not (isinstance(found[key], int) and found[key] > 0):
             raise UserError(f"{path}: its {key} is {found[key]!r}; it must be a side in pixels")
+    if found["crop"] > found["size"]:
+        raise UserError(
+            f"{path}: its crop of {found['crop']} pixels is larger than its size, {found['size']}"
+        )
     for key in ("mean", "std"):
         given = found[key]
         numbers = isinstance(given, list | tuple) and all(isinstance(x, int | float) for x in given)

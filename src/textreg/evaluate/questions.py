@@ -14,6 +14,7 @@ A base's folder may hold its own in evaluation.yaml; a user's file replaces any 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -112,7 +113,8 @@ def _held_out(
 ) -> Questions:
     # Whether or not this run's prior read its edit pool: priors must be compared on equal terms.
     trained = [*instance_templates(concept), *edit_templates(concept, settings.edit_prompts)]
-    used = {_as_read(prompt) for prompt in (*trained, *settings.class_prompts, *trained_on)}
+    trained += settings.class_prompts or templates(f"class_{concept.learnable_property}")
+    used = {_as_read(prompt) for prompt in (*trained, *trained_on)}
     edits = tuple(edit for edit in asked.edits if _as_read(edit.prompt) not in used)
     if not edits:
         raise UserError(
@@ -139,6 +141,9 @@ def _read(path: Path) -> dict[str, Any]:
         kind = wanted[key] if key != "guidance" else (int, float)
         if not isinstance(value, kind) or isinstance(value, bool) or not value:
             raise UserError(f"{path}: {key} is {value!r}; {_EXPECTED[key]}")
+    # Said this way round, it is no answer of nan either.
+    if not 0 < data.get("guidance", 1) < math.inf:
+        raise UserError(f"{path}: guidance is {data['guidance']}; {_EXPECTED['guidance']}")
     if data.get("steps", 1) < 1:
         raise UserError(f"{path}: steps is {data['steps']}; {_EXPECTED['steps']}")
     if data.get("sampler", "ddim") not in get_args(SamplerName):
@@ -157,7 +162,7 @@ _EXPECTED = {
     "general": "it must be a list of prompts",
     "edits": "it must be a list of prompts with a {}",
     "steps": "it must be a whole number from 1 up",
-    "guidance": "it must be a number, and not 0",
+    "guidance": "it must be a number above 0",
     "sampler": "it must be ddim, dpm or euler",
 }
 

@@ -13,6 +13,8 @@ def report_row(
     epsilon: dict[str, Any],
     identifier: dict[str, Any],
     change: dict[str, Any],
+    *,
+    attributes: bool,
 ) -> dict[str, Any]:
     """The row: `score`s and epsilon-drift as plain numbers, everything else beside them.
 
@@ -22,13 +24,16 @@ def report_row(
         epsilon: epsilon-drift by pool.
         identifier: text-text drift and leakage.
         change: difference of pictures of the same seed, by pool.
+        attributes: whether any extractor reads attributes.
     """
     run, concept = subject.run, subject.concept
     first = next(iter(by_extractor))
     reading = next((n for n, found in by_extractor.items() if found["editability"]), None)
     nothing: dict[str, Any] = {
         "score": None,
-        "why": "no extractor reads prompts or attributes; add --features clip:FOLDER",
+        "why": "no edit says what it shows; add shows: to those of --prompts"
+        if attributes
+        else "no extractor reads prompts or attributes; add --features clip:FOLDER",
     }
     return {
         "concept": concept.name,

@@ -31,8 +31,6 @@ class Shot:
     model: ModelName
     pool: PoolName
     prompt: str
-    plain: str
-    """The prompt without the identifier: what the picture is asked to show."""
     question: int
     """Index of the prompt in its pool."""
     seed: int
@@ -72,29 +70,28 @@ def planned_shots(
     class_prompt = class_template.replace("{}", noun)
     neighbours = [class_template.replace("{}", n) for n in questions.neighbours]
     half = num_images // 2
-    plan: list[tuple[ModelName, PoolName, Sequence[tuple[str, str]], int, int]] = [
-        ("base", "class", [(class_prompt, class_prompt)], seed, num_images),
-        ("tuned", "class", [(class_prompt, class_prompt)], seed, num_images),
-        ("base", "class again", [(class_prompt, class_prompt)], seed + num_images, num_images),
-        ("tuned", "concept", [(adapter.prompt, class_prompt)], seed, num_images),
-        ("base", "edits", [(e.of(noun), e.of(noun)) for e in questions.edits], seed, num_images),
-        ("tuned", "edits", [(e.of(words), e.of(noun)) for e in questions.edits], seed, num_images),
-        ("base", "neighbours", [(p, p) for p in neighbours], seed, half),
-        ("tuned", "neighbours", [(p, p) for p in neighbours], seed, half),
-        ("base", "general", [(p, p) for p in questions.general], seed, half),
-        ("tuned", "general", [(p, p) for p in questions.general], seed, half),
+    plan: list[tuple[ModelName, PoolName, Sequence[str], int, int]] = [
+        ("base", "class", [class_prompt], seed, num_images),
+        ("tuned", "class", [class_prompt], seed, num_images),
+        ("base", "class again", [class_prompt], seed + num_images, num_images),
+        ("tuned", "concept", [adapter.prompt], seed, num_images),
+        ("base", "edits", [e.of(noun) for e in questions.edits], seed, num_images),
+        ("tuned", "edits", [e.of(words) for e in questions.edits], seed, num_images),
+        ("base", "neighbours", neighbours, seed, half),
+        ("tuned", "neighbours", neighbours, seed, half),
+        ("base", "general", questions.general, seed, half),
+        ("tuned", "general", questions.general, seed, half),
     ]
     return [
         Shot(
             model=model,
             pool=pool,
             prompt=prompt,
-            plain=plain,
             question=number,
             seed=first + number * per_prompt(count, len(prompts)) + index,
         )
         for model, pool, prompts, first, count in plan
-        for number, (prompt, plain) in enumerate(prompts)
+        for number, prompt in enumerate(prompts)
         for index in range(per_prompt(count, len(prompts)))
     ]
 

@@ -87,6 +87,9 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
     if not asked:
         names = ", ".join(concept.name for concept in run.concepts)
         raise UserError(f"{folder}: is none of the concepts of {home} ({names})")
+    lost = quarantined(run)
+    if len(asked) > 1:
+        asked = [concept for concept in asked if concept.name not in lost]
     if images is not None and len(asked) > 1:
         raise UserError(
             f"--images names one concept's photos, and {home} has {len(asked)}: evaluate one of "
@@ -99,6 +102,11 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
             steps, _ = best_step(place) or (steps, steps)
             place = folder
         missing = [f.name for f in (place / EMBEDDING_FILE, edit_file(place)) if not f.is_file()]
+        if missing and concept.name in lost:
+            raise UserError(
+                f"{place}: {concept.name} ended in quarantine, so it has no {missing[0]}; train it "
+                "again"
+            )
         if missing:
             raise UserError(f"{place}: this run is not finished, it has no {missing[0]} yet")
         wanted = record.get("pictures", {}).get(concept.name, [])
@@ -115,6 +123,18 @@ def subjects_of(folder: Path, images: Path | None = None) -> list[Subject]:
             )
         )
     return subjects
+
+
+def quarantined(run: Run) -> list[str]:
+    """The concepts of a run that ended in quarantine, by name.
+
+    They have no adapter, though another has its model card, which all get after the last step.
+    """
+    place = RunFolder(run)
+    folders = {concept.name: place.concept_folder(concept.name) for concept in run.concepts}
+    learned = {name: folder for name, folder in folders.items() if edit_file(folder).is_file()}
+    ended = any((folder / "README.md").is_file() for folder in learned.values())
+    return [name for name in folders if ended and name not in learned]
 
 
 def trained_prompts(

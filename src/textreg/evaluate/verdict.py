@@ -106,7 +106,8 @@ def _worst(
     """As bad as the worst of some pools, which are given by what they are called."""
     verdicts = [drift[pool]["verdict"] for pool in pools.values()]
     worst = next((v for v in ("moved", UNDECIDED) if v in verdicts), "held")
-    most = share(max(drift[pool]["value"] for pool in pools.values()))
+    # An undecided pool's size is no movement.
+    most = share(max(drift[p]["value"] for p in pools.values() if drift[p]["verdict"] == worst))
     shares = ", ".join(f"{name} {share(drift[pool]['value'])}" for name, pool in pools.items())
     return Answer(
         question=question,
