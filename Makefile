@@ -74,6 +74,7 @@ ifdef EXAMPLES
 		--precision bf16 --peers inversion,lora,lora-prior --work defaults --warm-up 8 --no-memory; \
 	else echo "left out: peers in bf16; this processor has no avx512_bf16"; fi
 	$(PEERS)/peers-fp32-cpu.json --steps 20 --warm-up 8 --rounds 2
+	$(PEERS)/peers-matched-cpu.json --concepts 1 --work matched --steps 30 --warm-up 10 --rounds 3 --no-memory
 else
 	@echo "left out: peers; make bench EXAMPLES=path/to/diffusers/examples"
 endif

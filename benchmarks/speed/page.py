@@ -47,12 +47,15 @@ def peers(report: Report) -> str:
                 f"{1 / theirs['seconds']:.1f}",
                 f"**{row['ratio']:.2f}**",
                 f"{row['ratio_of_whole_time']:.2f}",
-                f"{row['ratio_of_cpu_time']:.2f}" if "ratio_of_cpu_time" in row else "not measured",
+                *(
+                    f"{row[key]:.2f}" if key in row else "not measured"
+                    for key in ("ratio_of_cpu_time", "ratio_of_fastest")
+                ),
                 memory,
             ]
         )
     heads = ["peer", "work", "our concepts", "ours, concept-steps/s", "theirs", "ratio"]
-    return table([*heads, "of whole time", "of CPU time", "peak GiB, ours / theirs"], rows)
+    return table([*heads, "of whole time", "of CPU time", "of fastest", "peak GiB, ours / theirs"], rows)
 
 
 def scaling(report: Report) -> str:
@@ -153,6 +156,7 @@ def sd15(report: Report) -> str:
 TABLES: dict[str, tuple[str, Callable[[Report], str]]] = {
     "peers": ("peers-cpu.json", peers),
     "peers fp32": ("peers-fp32-cpu.json", peers),
+    "peers matched": ("peers-matched-cpu.json", peers),
     "scaling": ("scaling-cpu.json", scaling),
     "parts": ("step-cpu.json", parts),
     "textreg": ("step-cpu.json", textreg),

@@ -260,6 +260,7 @@ class Bench:
                 "ratio": ratio(sides["ours", concepts], theirs, "seconds"),
                 "ratio_of_whole_time": ratio(sides["ours", concepts], theirs, "whole_seconds"),
                 "ratio_of_cpu_time": ratio(sides["ours", concepts], theirs, "cpu_seconds"),
+                "ratio_of_fastest": ratio(sides["ours", concepts], theirs, "fast_seconds"),
                 "ours": sides["ours", concepts],
                 "theirs": theirs,
             }
@@ -342,6 +343,8 @@ def _side(times: Sequence[Any]) -> dict[str, float]:
         "seconds": statistics.mean(t.per_concept for t in times),
         "cpu_seconds": statistics.mean(t.cpu_per_concept for t in times),
         "whole_seconds": statistics.mean(t.mean_per_concept for t in times),
+        # Of all runs: whoever else uses the machine only ever adds time.
+        "fast_seconds": min(t.fast_per_concept for t in times),
     }
 
 
