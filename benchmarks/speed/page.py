@@ -55,7 +55,8 @@ def peers(report: Report) -> str:
             ]
         )
     heads = ["peer", "work", "our concepts", "ours, concept-steps/s", "theirs", "ratio"]
-    return table([*heads, "of whole time", "of CPU time", "of fastest", "peak GiB, ours / theirs"], rows)
+    heads += ["of whole time", "of CPU time", "of fastest", "peak GiB, ours / theirs"]
+    return table(heads, rows)
 
 
 def scaling(report: Report) -> str:

@@ -26,7 +26,8 @@ def against_each(part: Part, label: str, rivals: Sequence[str]) -> str:
         if (first := found["class"]) is not None:
             rows.append([rival, *cells, f"{first['fidelity']:.2f}"])
     heads = ["against", *(f"{NAMES[f'drift {pool}']}, %" for pool in pools), "at fidelity"]
-    return f"Drift of *{label}* / of the other, at equal fidelity (?: undecided):\n\n{table(heads, rows)}"
+    told = f"Drift of *{label}* / of the other, at equal fidelity (?: undecided):"
+    return f"{told}\n\n{table(heads, rows)}"
 
 
 def _percent(value: float) -> str:
