@@ -10,6 +10,7 @@ import sections
 import torch
 from answer import against_each, price
 from continual_section import continual
+from equal_time import at_equal_time, at_step
 from results import Part
 from study import PARTS, concepts_word, kept_of
 from wording import by_verdict, counted, difference
@@ -17,7 +18,7 @@ from wording import by_verdict, counted, difference
 from textreg.compare.summary import curves, summarise
 
 MARKS = ("short", "claims", "all", "textreg", "decay", "hard", "masks", "ablations", "falsifiers")
-MARKS += ("candidates", "counts", "continual", "gains", "presets", "rivals", "unmasked")
+MARKS += ("candidates", "counts", "continual", "gains", "presets", "rivals", "time", "unmasked")
 PRIORS: dict[str, dict[str, Any]] = {
     "none": {"prior": "none"},
     "class images": {"prior": "class-images"},
@@ -172,6 +173,23 @@ def test_the_answer_and_its_price() -> None:
         if point["prior"] == "soft":
             point["fidelity"] = 0.6
     assert price(Part(made), "hard", ["soft"]).splitlines()[-1].endswith(" | never |")
+
+
+def test_equal_time_is_read_off_the_curves() -> None:
+    made = content()
+    steps = {label: {"steps": 300} for label in PRIORS} | {"class images": {"steps": 75}}
+    part = Part(made | {"equal_time": {"against none": steps}})
+    # Straight between the word's .6 at step 0 and .75 at step 150.
+    read = at_step(part, "class images", 75, "fidelity")
+    assert list(read.values()) == pytest.approx(6 * [0.675])
+    drift = at_step(part, "class images", 75, "drift class")
+    whole = at_step(part, "class images", 300, "drift class")
+    assert list(drift.values()) == pytest.approx([value / 4 for value in whole.values()])
+    text = at_equal_time(part, ["hard"], ["class images"])
+    assert text.startswith("Minus *class images*, at step 75:")
+    assert "| hard | +0.225" in text
+    with pytest.raises(ValueError, match="step 301 is not between 0 and 300"):
+        at_step(part, "hard", 301, "fidelity")
 
 
 def test_continual_in_means_over_seeds() -> None:

@@ -21,6 +21,7 @@ import sections
 from answer import against_each, price
 from claims import claims
 from continual_section import continual
+from equal_time import at_equal_time
 from marked_page import filled, where
 from merging import made_of
 from provenance import ROOT
@@ -35,7 +36,18 @@ CLAIMED = ("textreg, the paper's", "textreg hard + context")
 def blocks(results: Path, images: Path) -> dict[str, str]:
     """What stands between each pair of marks; the plots are written into `images`."""
     main = Part.read(results / "study-main.json")
-    names = ("short", "counts", "claims", "all", "textreg", "decay", "hard", "falsifiers", "gains")
+    names = (
+        "short",
+        "counts",
+        "time",
+        "claims",
+        "all",
+        "textreg",
+        "decay",
+        "hard",
+        "falsifiers",
+        "gains",
+    )
     found = dict.fromkeys(names, "")
     if main is None:
         missing = f"{sections.NOT_RUN} benchmarks/results/study-main.json is not there."
@@ -83,6 +95,7 @@ def _of_main(part: Part, images: Path) -> dict[str, str]:
         "claims": claims(part, CLAIMED),
         "short": _short(part, rivals + decays),
         "counts": sections.counts(part),
+        "time": _at_equal_time(part, rivals + decays),
         "all": "\n\n".join([sections.amount(part), sections.all_priors(part), *shown, told]),
         "textreg": sections.rivals(part, rivals, part.kinds),
         "decay": sections.rivals(part, decays, ["steps"] if "steps" in part.kinds else []),
@@ -98,6 +111,13 @@ def _short(part: Part, rivals: Sequence[str]) -> str:
         others = [label for label in part.settings if label != own]
         told += [against_each(part, own, rivals), price(part, own, others)]
     return "\n\n".join([*told, sections.held(part)])
+
+
+def _at_equal_time(part: Part, rivals: Sequence[str]) -> str:
+    if "equal_time" not in part.content or "points" not in part.content:
+        return sections.NOT_RUN
+    own = [label for label in CLAIMED if label in part.settings]
+    return at_equal_time(part, own, rivals)
 
 
 def _masks(results: Path, images: Path) -> str:

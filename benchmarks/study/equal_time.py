@@ -1,0 +1,76 @@
+"""Equal time in every seed, read off the curves: the rate of stage 2 is constant.
+
+So the state after 197 of 300 steps is what a run of 197 steps ends with, and a curve, straight
+between its points, says what a prior has when its time is up. What was trained for equal time
+stands beside it, to see how far the straight lines are off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from marked_page import table
+from results import Part, Place
+from wording import NAMES, POOLS, difference, number
+
+_METRICS = ("fidelity", *(f"drift {pool}" for pool in POOLS if pool != "null"))
+
+
+def at_step(part: Part, label: str, step: float, metric: str) -> dict[Place, float]:
+    """A number of each cell at a step of its curve.
+
+    Raises:
+        ValueError: the step is not within the curve.
+    """
+    lines: dict[Place, list[tuple[int, float]]] = {}
+    for point in part.content["points"]:
+        if point["prior"] == label:
+            pool = metric.removeprefix("drift ")
+            value = point["fidelity"] if metric == "fidelity" else point["drift"][pool]
+            place = (point["concept"], point["seed"])
+            lines.setdefault(place, []).append((point["step"], value))
+    return {place: _between(sorted(line), step) for place, line in lines.items()}
+
+
+def _between(line: Sequence[tuple[int, float]], step: float) -> float:
+    for (before, low), (after, high) in pairwise(line):
+        if before <= step <= after:
+            return low + (high - low) * (step - before) / (after - before)
+    raise ValueError(f"step {step:g} is not between {line[0][0]} and {line[-1][0]}")
+
+
+def at_equal_time(part: Part, own: Sequence[str], rivals: Sequence[str]) -> str:
+    """Each row minus each rival, both as long as the reference's steps take."""
+    (found,) = part.content["equal_time"].values()
+    steps = {label: one["steps"] for label, one in found.items()}
+    blocks: list[str] = []
+    for rival in rivals:
+        rows: list[list[str]] = []
+        for label in own:
+            cells = [label]
+            for metric in _METRICS:
+                pair = [at_step(part, one, steps[one], metric) for one in (label, rival)]
+                spread = part.spread_of(pair[0])
+                one = spread.compare(*(spread.values(values) for values in pair))
+                cells.append(difference(one, metric != "fidelity"))
+            rows.append(cells)
+        heads = ["", *(NAMES[m] + ("" if m == "fidelity" else ", %") for m in _METRICS)]
+        blocks.append(f"Minus *{rival}*, at step {steps[rival]}:\n\n{table(heads, rows)}")
+    return "\n\n".join([*blocks, _off(part, steps)] if "time" in part.kinds else blocks)
+
+
+def _off(part: Part, steps: dict[str, int]) -> str:
+    """How far the curves are from what was trained for so many steps."""
+    whole = max(steps.values())
+    rows: list[list[str]] = []
+    for label in [label for label, count in steps.items() if count < whole]:
+        cells = [label]
+        for metric in _METRICS:
+            trained = part.values("time", label, metric)
+            read = at_step(part, label, steps[label], metric)
+            means = [sum(v[p] for p in trained) / len(trained) for v in (read, trained)]
+            cells.append(" / ".join(number(mean, metric != "fidelity") for mean in means))
+        rows.append(cells)
+    heads = ["read off / trained", *(NAMES[m] for m in _METRICS)]
+    return f"In the cells that were trained for so many steps:\n\n{table(heads, rows)}"
