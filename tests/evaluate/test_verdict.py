@@ -55,6 +55,10 @@ def test_undecided_is_no_winner() -> None:
     elsewhere = answers(row(class_elsewhere="moved"))[1]
     assert elsewhere.verdict == "moved"
     assert "its own prompt 20%, held-out prompts 20%" in elsewhere.detail
+    plain = "the plain cat is still what it was, "
+    assert elsewhere.sentence == f"{plain}in other prompts it moved by 20% of what they do"
+    unsure = answers(row(class_elsewhere="undecided"))[1].sentence
+    assert unsure == f"{plain}whether it moved in other prompts is undecided"
     # One pool that moved outweighs one that is undecided.
     both = row(neighbour="undecided", null="moved")
     both["drift"]["epsilon_shares"]["neighbour"]["value"] = 0.5

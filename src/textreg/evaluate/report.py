@@ -27,7 +27,7 @@ from textreg.evaluate.store import digest, publish_json
 from textreg.evaluate.subjects import Subject
 from textreg.evaluate.verdict import answers, tone, verdict
 
-VERSION = 2
+VERSION = 3
 """Raise when the same numbers and pictures become another page."""
 MADE_BY = "textreg evaluate"
 _SHOWN, _SIDE = 8, 256

@@ -87,6 +87,12 @@ def _held(noun: str, drift: dict[str, Any]) -> Answer:
         "moved": f"any other {noun} moved, by up to {{most}} of what its prompts do",
         UNDECIDED: f"whether any other {noun} moved is undecided",
     }
+    if drift["class"]["verdict"] == "held":
+        plain = f"the plain {noun} is still what it was, "
+        sentences |= {
+            "moved": f"{plain}in other prompts it moved by {{most}} of what they do",
+            UNDECIDED: f"{plain}whether it moved in other prompts is undecided",
+        }
     return _worst("Class held?", drift, pools, sentences)
 
 
