@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from equal_fidelity import at_equal_fidelity, common_fidelity, curves_of, drift_at
+from equal_fidelity import at_equal_fidelity, common_fidelity, curves_of, first_at
 
 from textreg.compare.paired_test import sign_flip_p
 
@@ -14,14 +14,14 @@ STEPS = (0, 38, 75, 150, 300)
 def test_by_hand() -> None:
     # Half way from .5 to .7 the drift is half way from 0 to 4.
     curve = [(0.5, 0.0), (0.7, 4.0), (0.9, 10.0)]
-    assert drift_at(curve, 0.6) == pytest.approx(2)
-    assert drift_at(curve, 0.7) == 4
-    assert drift_at(curve, 0.4) == 0  # the word alone is there already
+    assert first_at(curve, 0.6) == pytest.approx(2)
+    assert first_at(curve, 0.7) == 4
+    assert first_at(curve, 0.4) == 0  # the word alone is there already
     with pytest.raises(ValueError, match="has fidelity"):
-        drift_at(curve, 0.95)
+        first_at(curve, 0.95)
     assert common_fidelity(curve, [(0.5, 0.0), (0.65, 9.0)]) == 0.65
     # Of a curve that comes back only the first arrival counts.
-    assert drift_at([(0.5, 0.0), (0.7, 1.0), (0.4, 2.0), (0.8, 3.0)], 0.7) == 1
+    assert first_at([(0.5, 0.0), (0.7, 1.0), (0.4, 2.0), (0.8, 3.0)], 0.7) == 1
 
 
 def made_up_points() -> list[dict[str, object]]:

@@ -8,9 +8,9 @@ import page
 import pytest
 import sections
 import torch
-from answer import against_each, price
+from answer import against_each, counts, price
 from continual_section import continual
-from equal_time import at_equal_time, at_step
+from equal_time import at_equal_time
 from results import Part
 from study import PARTS, concepts_word, kept_of
 from wording import by_verdict, counted, difference
@@ -150,7 +150,7 @@ def test_without_the_points_of_cells_equal_fidelity_is_left_open() -> None:
     del made["points"]
     part = Part(made)
     assert sections.NO_POINTS in sections.rivals(part, ["none"], ["steps"])
-    assert "| none | fidelity |" not in sections.counts(part)
+    assert "| none | fidelity |" not in counts(part)
 
 
 def test_the_answer_and_its_price() -> None:
@@ -180,16 +180,16 @@ def test_equal_time_is_read_off_the_curves() -> None:
     steps = {label: {"steps": 300} for label in PRIORS} | {"class images": {"steps": 75}}
     part = Part(made | {"equal_time": {"against none": steps}})
     # Straight between the word's .6 at step 0 and .75 at step 150.
-    read = at_step(part, "class images", 75, "fidelity")
+    read = part.at_step("class images", 75, "fidelity")
     assert list(read.values()) == pytest.approx(6 * [0.675])
-    drift = at_step(part, "class images", 75, "drift class")
-    whole = at_step(part, "class images", 300, "drift class")
+    drift = part.at_step("class images", 75, "drift class")
+    whole = part.at_step("class images", 300, "drift class")
     assert list(drift.values()) == pytest.approx([value / 4 for value in whole.values()])
     text = at_equal_time(part, ["hard"], ["class images"])
     assert text.startswith("Minus *class images*, at step 75:")
     assert "| hard | +0.225" in text
     with pytest.raises(ValueError, match="step 301 is not between 0 and 300"):
-        at_step(part, "hard", 301, "fidelity")
+        part.at_step("hard", 301, "fidelity")
 
 
 def test_continual_in_means_over_seeds() -> None:

@@ -1,22 +1,25 @@
-"""The study's answer in two tables: one row of TextReg's beside each rival, and what it costs."""
+"""The study's answer: one row beside each rival, what it costs, and how many rows do as well."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from equal_fidelity import first_at
 from marked_page import table
 from results import Part
-from wording import NAMES, POOLS, number
+from sections import RIVALS
+from wording import NAMES, POOLS, counted, number
 
 from textreg.evaluate.decisions import UNDECIDED
+
+_POOLS = [pool for pool in POOLS if pool != "null"]
 
 
 def against_each(part: Part, label: str, rivals: Sequence[str]) -> str:
     """Drift of the row and of each rival, where both are as faithful."""
-    pools = [pool for pool in POOLS if pool != "null"]
     rows: list[list[str]] = []
     for rival in rivals:
-        found = {pool: part.at_equal_fidelity(label, rival, pool) for pool in pools}
+        found = {pool: part.at_equal_fidelity(label, rival, pool) for pool in _POOLS}
         cells = [
             f"{_percent(one['own'])} / {_percent(one['reference'])}"
             + (" ?" if one["verdict"] == UNDECIDED else "")
@@ -25,7 +28,7 @@ def against_each(part: Part, label: str, rivals: Sequence[str]) -> str:
         ]
         if (first := found["class"]) is not None:
             rows.append([rival, *cells, f"{first['fidelity']:.2f}"])
-    heads = ["against", *(f"{NAMES[f'drift {pool}']}, %" for pool in pools), "at fidelity"]
+    heads = ["against", *(f"{NAMES[f'drift {pool}']}, %" for pool in _POOLS), "at fidelity"]
     told = f"Drift of *{label}* / of the other, at equal fidelity (?: undecided):"
     return f"{told}\n\n{table(heads, rows)}"
 
@@ -65,11 +68,28 @@ def price(part: Part, label: str, others: Sequence[str]) -> str:
 
 def _first_at(part: Part, label: str, wanted: float) -> float | None:
     steps = sorted({p["step"] for p in part.content["points"] if p["prior"] == label})
-    means = [part.mean_of(part.at_step(label, step)).value for step in steps]
-    before, at_before = 0, means[0]
-    for step, value in zip(steps, means, strict=True):
-        if value >= wanted:
-            rise = value - at_before
-            return step if rise <= 0 else before + (step - before) * (wanted - at_before) / rise
-        before, at_before = step, value
-    return None
+    curve = [(part.mean_of(part.at_step(label, step)).value, step) for step in steps]
+    return first_at(curve, wanted) if max(curve)[0] >= wanted else None
+
+
+def counts(part: Part) -> str:
+    """Of a and b, how many of TextReg's rows are decided to drift less or more than each rival."""
+    rows: list[list[str]] = []
+    for reference in [word for name in RIVALS for word in part.alone(name)]:
+        own = [label for label in part.ours() if label != reference]
+        for kind in ("fidelity", *part.kinds):
+            found = [
+                [
+                    part.at_equal_fidelity(label, reference, pool)
+                    if kind == "fidelity"
+                    else part.against(kind, label, reference, f"drift {pool}")
+                    for label in own
+                ]
+                for pool in _POOLS
+            ]
+            cells = [counted([one for one in each if one is not None]) for each in found]
+            if any(cells):
+                rows.append([reference, kind, *cells])
+    heads = ["against", "at equal", *(NAMES[f"drift {pool}"] for pool in _POOLS)]
+    told = f"How many of our {len(part.ours())} rows drift less, or more:"
+    return f"{told}\n\n{table(heads, rows)}"

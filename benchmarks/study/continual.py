@@ -33,9 +33,9 @@ from textreg.compare.variants import Variant, variants_of
 from textreg.concept import inspect_folder, read_picture
 from textreg.config import Concept, TextReg
 from textreg.evaluate.epsilon_drift import EpsilonDrift
-from textreg.evaluate.evaluation import Options, sampling_of
 from textreg.evaluate.generate import Sampling
 from textreg.evaluate.model_pair import Base
+from textreg.evaluate.options import Options, sampling_of
 from textreg.evaluate.probe import TIMESTEPS, epsilon_pools
 from textreg.evaluate.questions import Questions, questions_for
 from textreg.sampling import PictureModel, sample

@@ -38,8 +38,8 @@ def common_fidelity(a: Curve, b: Curve) -> float:
     return min(max(fidelity for fidelity, _ in a), max(fidelity for fidelity, _ in b))
 
 
-def drift_at(curve: Curve, fidelity: float) -> float:
-    """Drift where a curve first reaches a fidelity.
+def first_at(curve: Curve, fidelity: float) -> float:
+    """Drift, or whatever else stands second, where a curve first reaches a fidelity.
 
     Raises:
         ValueError: it never does.
@@ -71,7 +71,7 @@ def at_equal_fidelity(
     common = {place: common_fidelity(ours[place], theirs[place]) for place in ours}
     spread = Spread(list(common))
     own_drift, other_drift = (
-        spread.values({place: drift_at(curves[place], common[place]) for place in common})
+        spread.values({place: first_at(curves[place], common[place]) for place in common})
         for curves in (ours, theirs)
     )
     return spread.compare(own_drift, other_drift) | {

@@ -8,36 +8,12 @@ stands beside it, to see how far the straight lines are off.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from marked_page import table
-from results import Part, Place
+from results import Part
 from wording import NAMES, POOLS, difference, number
 
 _METRICS = ("fidelity", *(f"drift {pool}" for pool in POOLS if pool != "null"))
-
-
-def at_step(part: Part, label: str, step: float, metric: str) -> dict[Place, float]:
-    """A number of each cell at a step of its curve.
-
-    Raises:
-        ValueError: the step is not within the curve.
-    """
-    lines: dict[Place, list[tuple[int, float]]] = {}
-    for point in part.content["points"]:
-        if point["prior"] == label:
-            pool = metric.removeprefix("drift ")
-            value = point["fidelity"] if metric == "fidelity" else point["drift"][pool]
-            place = (point["concept"], point["seed"])
-            lines.setdefault(place, []).append((point["step"], value))
-    return {place: _between(sorted(line), step) for place, line in lines.items()}
-
-
-def _between(line: Sequence[tuple[int, float]], step: float) -> float:
-    for (before, low), (after, high) in pairwise(line):
-        if before <= step <= after:
-            return low + (high - low) * (step - before) / (after - before)
-    raise ValueError(f"step {step:g} is not between {line[0][0]} and {line[-1][0]}")
 
 
 def at_equal_time(part: Part, own: Sequence[str], rivals: Sequence[str]) -> str:
@@ -50,7 +26,7 @@ def at_equal_time(part: Part, own: Sequence[str], rivals: Sequence[str]) -> str:
         for label in own:
             cells = [label]
             for metric in _METRICS:
-                pair = [at_step(part, one, steps[one], metric) for one in (label, rival)]
+                pair = [part.at_step(one, steps[one], metric) for one in (label, rival)]
                 spread = part.spread_of(pair[0])
                 one = spread.compare(*(spread.values(values) for values in pair))
                 cells.append(difference(one, metric != "fidelity"))
@@ -68,7 +44,7 @@ def _off(part: Part, steps: dict[str, int]) -> str:
         cells = [label]
         for metric in _METRICS:
             trained = part.values("time", label, metric)
-            read = at_step(part, label, steps[label], metric)
+            read = part.at_step(label, steps[label], metric)
             means = [sum(v[p] for p in trained) / len(trained) for v in (read, trained)]
             cells.append(" / ".join(number(mean, metric != "fidelity") for mean in means))
         rows.append(cells)

@@ -18,7 +18,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "speed"))
 import plots
 import sections
-from answer import against_each, price
+from answer import against_each, counts, price
 from claims import claims
 from continual_section import continual
 from equal_time import at_equal_time
@@ -31,27 +31,16 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "study.md"
 CLAIMED = ("textreg, the paper's", "textreg hard + context")
 """Rows of priors.yaml: the method as published, and the preset."""
+_MAIN = ("short", "counts", "time", "claims", "all", "textreg", "decay", "hard", "falsifiers")
+_MAIN += ("gains",)
 
 
 def blocks(results: Path, images: Path) -> dict[str, str]:
     """What stands between each pair of marks; the plots are written into `images`."""
     main = Part.read(results / "study-main.json")
-    names = (
-        "short",
-        "counts",
-        "time",
-        "claims",
-        "all",
-        "textreg",
-        "decay",
-        "hard",
-        "falsifiers",
-        "gains",
-    )
-    found = dict.fromkeys(names, "")
     if main is None:
         missing = f"{sections.NOT_RUN} benchmarks/results/study-main.json is not there."
-        found = dict.fromkeys(found, missing)
+        found = dict.fromkeys(_MAIN, missing)
     else:
         found = _of_main(main, images)
     found["masks"] = _masks(results, images)
@@ -94,7 +83,7 @@ def _of_main(part: Part, images: Path) -> dict[str, str]:
         "gains": sections.gains(part),
         "claims": claims(part, CLAIMED),
         "short": _short(part, rivals + decays),
-        "counts": sections.counts(part),
+        "counts": counts(part),
         "time": _at_equal_time(part, rivals + decays),
         "all": "\n\n".join([sections.amount(part), sections.all_priors(part), *shown, told]),
         "textreg": sections.rivals(part, rivals, part.kinds),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from equal_fidelity import at_equal_fidelity
 from merging import of_kind, rectangle
 
@@ -98,16 +99,22 @@ class Part:
         """Mean over the cells, with its interval."""
         return self.mean_of(self.values(kind, label, metric))
 
-    def at_step(self, label: str, step: int) -> dict[Place, float]:
-        """Fidelity at a step of stage 2 in each cell; a curve's last step is -1."""
+    def at_step(self, label: str, step: float, metric: str = "fidelity") -> dict[Place, float]:
+        """A number at a step of stage 2 in each cell; a curve's last step is -1.
+
+        Between its points a curve is straight.
+
+        Raises:
+            ValueError: the curve does not come so far.
+        """
         found: dict[Place, list[tuple[int, float]]] = {}
         for point in self.content["points"]:
             if point["prior"] == label:
+                numbers = point if metric == "fidelity" else point["drift"]
+                value = numbers[metric.removeprefix("drift ")]
                 place = (point["concept"], point["seed"])
-                found.setdefault(place, []).append((point["step"], point["fidelity"]))
-        return {
-            place: max(line)[1] if step < 0 else dict(line)[step] for place, line in found.items()
-        }
+                found.setdefault(place, []).append((point["step"], value))
+        return {place: _read(sorted(line), step) for place, line in found.items()}
 
     def gain(self, label: str) -> dict[Place, float]:
         """Fidelity at the end of a curve minus the word's."""
@@ -143,6 +150,13 @@ class Part:
         """Drift at the fidelity that both reach; none: the JSON holds no points of cells."""
         points = self.content.get("points")
         return at_equal_fidelity(points, own, reference, pool) if points else None
+
+
+def _read(line: Sequence[tuple[int, float]], step: float) -> float:
+    steps, values = zip(*line, strict=True)
+    if step > steps[-1]:
+        raise ValueError(f"step {step:g} is not between {steps[0]} and {steps[-1]}")
+    return float(np.interp(steps[-1] if step < 0 else step, steps, values))
 
 
 def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:

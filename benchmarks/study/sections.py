@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from marked_page import table
 from results import Found, Kind, Part, Place, between
-from wording import NAMES, POOLS, by_verdict, counted, difference, is_percent, many, number
+from wording import NAMES, POOLS, by_verdict, difference, is_percent, many, number
 
 from textreg.compare.table import table as compared
 from textreg.evaluate.decisions import DRIFT_MARGIN, UNDECIDED, drifted
@@ -284,27 +284,3 @@ def _falsified(part: Part, kind: Kind, names: Sequence[str]) -> str:
         ]
         lines.append(f"- {_HELD_OUT[name].removesuffix(', %')}: {'; '.join(said)}.")
     return "\n".join(lines)
-
-
-def counts(part: Part) -> str:
-    """Of a and b, how many of TextReg's rows are decided to drift less or more than each rival."""
-    pools = [pool for pool in POOLS if pool != "null"]
-    rows: list[list[str]] = []
-    for reference in [word for name in RIVALS for word in part.alone(name)]:
-        own = [label for label in part.ours() if label != reference]
-        for kind in ("fidelity", *part.kinds):
-            found = [
-                [
-                    part.at_equal_fidelity(label, reference, pool)
-                    if kind == "fidelity"
-                    else part.against(kind, label, reference, f"drift {pool}")
-                    for label in own
-                ]
-                for pool in pools
-            ]
-            cells = [counted([one for one in each if one is not None]) for each in found]
-            if any(cells):
-                rows.append([reference, kind, *cells])
-    heads = ["against", "at equal", *(NAMES[f"drift {pool}"] for pool in pools)]
-    told = f"How many of our {len(part.ours())} rows drift less, or more:"
-    return f"{told}\n\n{table(heads, rows)}"

@@ -29,7 +29,7 @@ from textreg.compare.content import VERSIONS
 from textreg.compare.variants import variants_of
 from textreg.concept_names import concept_noun
 from textreg.config import Mask, Run
-from textreg.evaluate.evaluation import Options
+from textreg.evaluate.options import Options
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "speed"))

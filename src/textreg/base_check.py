@@ -77,7 +77,7 @@ def check_sampling(
     shape = BaseShape.of(source, revision)
     device_of(device)
     check_resolution(shape.resolution if resolution is None else resolution, shape.files.factor)
-    check_steps(steps, shape.files.scheduler().get("num_train_timesteps", 1000))
+    check_steps(steps, shape.files.timesteps)
     if adapter is not None:
         fitted(adapter, shape.projections, source)
     return _misread(shape.files.tokenizer(), adapter, list(dict.fromkeys(prompts)))

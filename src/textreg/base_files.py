@@ -83,6 +83,11 @@ class BaseFiles:
         return bool(index.get("force_zeros_for_empty_prompt", True))
 
     @property
+    def timesteps(self) -> int:
+        """Of the noise schedule; diffusers' own number where nothing is said."""
+        return self.scheduler().get("num_train_timesteps", 1000)
+
+    @property
     def resolution(self) -> int:
         """The base's own picture side in pixels."""
         return int(self.config("unet")["sample_size"]) * self.factor

@@ -10,6 +10,7 @@ from torch import Tensor
 from textreg.concept_texts import ConceptTexts
 from textreg.method.attention_edit import AttentionEdit
 from textreg.method.text_features import TextFeatures, Tokens
+from textreg.randomness import Draws
 
 
 class PromptPools:
@@ -38,6 +39,7 @@ class PromptPools:
             masked: whether some of them will be asked for masked.
         """
         self._backbone, self._vectors, self._edit = texts[0].backbone, vectors, edit
+        self._counts = [len(own) for own in prompts]
         self._tokens: list[Tokens] = []
         self._kept: list[TextFeatures] = []
         if edit is not None:
@@ -49,6 +51,20 @@ class PromptPools:
             TextFeatures.stack([t.encoded(own, word, masked=m) for m in states], 1)
             for t, own, word in zip(texts, prompts, words, strict=True)
         ]
+
+    def drawn(
+        self, draws: Sequence[Sequence[Draws]], what: str, mask_ratio: float
+    ) -> tuple[list[list[int]], list[list[bool]]]:
+        """A random prompt for each sample of each concept, and whether it is masked, as for `rows`.
+
+        Args:
+            draws: of each concept's samples.
+            what: the prompts are, in the names of the streams.
+            mask_ratio: share of masked ones.
+        """
+        pairs = zip(self._counts, draws, strict=True)
+        chosen = [[d.index(f"{what} prompt", count) for d in own] for count, own in pairs]
+        return chosen, [[d.uniform(f"{what} mask") < mask_ratio for d in own] for own in draws]
 
     def rows(
         self, chosen: Sequence[Sequence[int]], masked: Sequence[Sequence[bool]] | None = None

@@ -23,9 +23,10 @@ from textreg.compare.variants import Variant
 from textreg.concept import Folder, inspect_folder
 from textreg.config import Images, Run
 from textreg.errors import UserError
-from textreg.evaluate.evaluation import Options, measure, refuse_unfit_steps, sampling_of
+from textreg.evaluate.evaluation import measure
 from textreg.evaluate.features import Extractor, refuse_none_or_twice, refuse_unfit
 from textreg.evaluate.model_pair import Base
+from textreg.evaluate.options import Options, refuse_unfit_steps, sampling_of
 from textreg.evaluate.questions import Questions, questions_for
 from textreg.evaluate.report import ConceptPage, refuse_foreign
 from textreg.evaluate.sampled_drift import too_few

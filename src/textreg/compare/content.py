@@ -11,8 +11,8 @@ from textreg.compare.cells import Cell
 from textreg.compare.summary import curves, summarise
 from textreg.environment import environment
 from textreg.evaluate import score, shots
-from textreg.evaluate.evaluation import Options
 from textreg.evaluate.features import Extractor
+from textreg.evaluate.options import Options
 from textreg.evaluate.report import ConceptPage
 
 if TYPE_CHECKING:

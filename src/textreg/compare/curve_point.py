@@ -9,11 +9,12 @@ from typing import Any
 from textreg.adapter import Adapter
 from textreg.concept import read_picture
 from textreg.evaluate import score
-from textreg.evaluate.evaluation import Options, draw_planned, measure_epsilon, sampling_of
+from textreg.evaluate.evaluation import draw_planned, measure_epsilon
 from textreg.evaluate.features import Extractor
 from textreg.evaluate.featurise import Read, read_pictures
 from textreg.evaluate.generate import read_drawn
 from textreg.evaluate.model_pair import Base, ModelPair
+from textreg.evaluate.options import Options, sampling_of
 from textreg.evaluate.questions import Questions
 from textreg.evaluate.shots import Place, planned_shots
 from textreg.evaluate.subjects import Subject

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from textreg.evaluate.evaluation import Options, evaluate
+    from textreg.evaluate.evaluation import evaluate
+    from textreg.evaluate.options import Options
 
 __all__ = ["Options", "evaluate"]
 

@@ -6,13 +6,12 @@ A second call makes nothing anew, and one that was killed goes on where it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from textreg.adapter import Adapter
 from textreg.adapter.about import base_name
-from textreg.base_shape import check_steps
 from textreg.concept import read_picture
 from textreg.config import Concept
 from textreg.errors import UserError
@@ -34,6 +33,7 @@ from textreg.evaluate.generate import (
 )
 from textreg.evaluate.left_out import left_out
 from textreg.evaluate.model_pair import Base, ModelPair
+from textreg.evaluate.options import Options, refuse_unfit_steps, sampling_of
 from textreg.evaluate.probe import epsilon_pools, probe_epsilon, probe_identifier
 from textreg.evaluate.questions import Questions, questions_for
 from textreg.evaluate.report import MADE_BY, ConceptPage, refuse_foreign, write_report
@@ -44,48 +44,10 @@ from textreg.evaluate.subjects import Subject, quarantined, subjects_of
 from textreg.out_of_memory import memory_of
 from textreg.prompts import Pool
 from textreg.run_record import is_one_of
-from textreg.sampling import Sampler
 from textreg.writable_folder import open_folder
 
 Tell = Callable[[str, int, int], object]
 """Told (step, done, of how many)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """How an evaluation is made; everything but `out` and `batch_size` decides its numbers."""
-
-    out: Path | None = None
-    """Where report.json and report.html go; none: the folder that is evaluated."""
-    images: Path | None = None
-    """The photos' folder, if it has moved."""
-    prompts: Path | None = None
-    """A file like evaluation.yaml."""
-    num_images: int = 24
-    """Pictures a pool and model."""
-    epsilon_prompts: int = 8
-    """Prompts a pool for epsilon-drift."""
-    seed: int = 0
-    steps: int | None = None
-    """Denoising steps; none: the base's own advice."""
-    guidance: float | None = None
-    """Classifier-free guidance; none: the base's own advice."""
-    sampler: Sampler | None = None
-    """The noise schedule's solver; none: the base's own advice."""
-    batch_size: int = 8
-    base: str | None = None
-    """Another place of the base that the run names."""
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        """Refuse a size of nothing.
-
-        Raises:
-            UserError: names it.
-        """
-        if self.epsilon_prompts < 1:
-            raise UserError(f"--epsilon-prompts is {self.epsilon_prompts}; it must be at least 1")
 
 
 @memory_of("evaluating", "a lower --batch-size")
@@ -162,28 +124,6 @@ def evaluate(
         + [f"{name}: ended in quarantine, so there is nothing to evaluate" for name in lost],
     }
     return write_report(out, content, pages)
-
-
-def refuse_unfit_steps(options: Options, questions: Questions, base: Base) -> None:
-    """Refuse more denoising steps than the base has timesteps, wherever they were given.
-
-    Raises:
-        UserError: names the most.
-    """
-    named = "--steps" if options.steps else "steps, of --prompts or the base's evaluation.yaml,"
-    check_steps(sampling_of(options, questions).steps, base.timesteps, named)
-
-
-def sampling_of(options: Options, questions: Questions) -> Sampling:
-    """How pictures are drawn: as the options say, else as the base advises."""
-    guidance = options.guidance if options.guidance is not None else questions.guidance
-    return Sampling(
-        steps=options.steps or questions.steps,
-        # 4 and 4.0 draw the same picture and must give it the same name.
-        guidance=int(guidance) if float(guidance).is_integer() else guidance,
-        sampler=options.sampler or questions.sampler,
-        batch_size=options.batch_size,
-    )
 
 
 def measure(

@@ -76,7 +76,7 @@ class Base:
     @property
     def timesteps(self) -> int:
         """Of its noise schedule, from its configuration alone."""
-        return self._files.scheduler().get("num_train_timesteps", 1000)
+        return self._files.timesteps
 
     @property
     def backbone(self) -> Backbone:

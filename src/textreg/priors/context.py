@@ -47,9 +47,7 @@ class Context(Prior):
         """The context's term; with weight 0 none."""
         if not self._weight:
             return {}
-        pairs = zip(self._rows, draws, strict=True)
-        chosen = [[d.index("context prompt", len(rows)) for d in own] for rows, own in pairs]
-        masked = [[d.uniform("context mask") < self._mask_ratio for d in own] for own in draws]
+        chosen, masked = self._pools.drawn(draws, "context", self._mask_ratio)
         features = self._pools.rows(chosen, masked).tokens
         rows = [r[n] for r, own in zip(self._rows, chosen, strict=True) for n in own]
         context = torch.stack(rows).unflatten(0, (len(draws), -1))

@@ -80,7 +80,6 @@ class TextReg(Prior):
                 each = [self._pooled(*one) for one in zip(texts, pools, vectors, strict=True)]
                 self._edit_gram = torch.cat(each)
             else:
-                self._counts = [len(pool) for pool in pools]
                 self._edits = PromptPools(texts, pools, vectors, masked=self._mask_ratio > 0)
         self.after_step()
 
@@ -123,10 +122,7 @@ class TextReg(Prior):
 
     def _edit_prompts(self, draws: Sequence[Sequence[Draws]]) -> Tensor:
         """A random edit prompt, masked or not, for each sample, [N, S, T, d]."""
-        pairs = zip(self._counts, draws, strict=True)
-        chosen = [[d.index("edit prompt", count) for d in own] for count, own in pairs]
-        masked = [[d.uniform("edit mask") < self._mask_ratio for d in own] for own in draws]
-        return self._edits.rows(chosen, masked).tokens
+        return self._edits.rows(*self._edits.drawn(draws, "edit", self._mask_ratio)).tokens
 
     def after_step(self) -> None:
         """Hard mode: A <- A (I - U U')."""
