@@ -12,8 +12,9 @@ from torch import Tensor
 from graph_stand_in import GraphStandIn, assert_as_eager, heard
 from textreg import cli, speed
 from textreg.backbone import Backbone
-from textreg.config import Run
+from textreg.config import Images, Run
 from textreg.errors import UserError
+from textreg.method import recorded_passes
 from textreg.run_folder import RunFolder
 from textreg.speed import chosen_way, require_speed, with_way
 from tiny_run import results, train, train_some
@@ -52,13 +53,25 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> GraphStandIn:
     return GraphStandIn.instead(monkeypatch)
 
 
-def test_on_a_cpu_auto_is_eager_without_a_probe(
+def test_on_a_cpu_auto_is_graph_without_a_probe(
     backbone: Backbone, make_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """But for what a graph cannot be of."""
     run = make_run("run")
-    assert chosen_way(run, RunFolder(run), backbone, 2) == ("eager", backbone)
-    assert with_way(backbone, "eager") is backbone
+    assert chosen_way(run, RunFolder(run), backbone, 2) == ("graph", backbone)
+    other = make_run("run", images=Images(resolution=16, views=2, buckets=True))
+    assert chosen_way(other, RunFolder(other), backbone, 2)[0] == "eager"
     assert capsys.readouterr().err == ""
+
+
+def test_eager_and_graph_end_in_the_same_bytes(
+    backbone: Backbone, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_passes, "COMES_BACK", 2)
+    for way in ("graph", "eager"):
+        train(make_run(way, speed=way), backbone)
+    graph, eager = (results(make_run(way).out) for way in ("graph", "eager"))
+    assert graph == eager
 
 
 @pytest.mark.thorough
@@ -94,9 +107,8 @@ def test_a_run_of_graphs_goes_on_where_there_are_none(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(speed, "has_graphs", lambda _: True)
-        train_some(make_run("run", speed="graph"), backbone, 1)
+    train_some(make_run("run", speed="graph"), backbone, 1)
+    monkeypatch.setattr(speed, "has_graphs", lambda _: False)
     graphs.captured.clear()
     run = make_run("run")
     train(run, backbone)
@@ -120,7 +132,6 @@ def test_a_damaged_record_of_the_way_is_refused(
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        ("--speed graph", "--speed graph: CUDA graphs need a CUDA device"),
         ("--speed compile", "--speed compile: no C++ compiler (none-such)"),
         ("--speed graph --config {buckets}", "--speed graph knows no images.buckets"),
         ("--speed compile --placement full --prior none", "--speed compile knows no --placement"),

@@ -217,6 +217,8 @@ def test_wording() -> None:
 
     assert difference(found(-0.05, "less"), True) == "-5.00 [-6.00, -4.00] **less**"
     assert difference(found(0.0, "equal"), False) == "0 equal"
+    tie = (0.32895, 0.3289499999999999, 0.3289500000000001)
+    assert len({difference(found(value, "more"), True) for value in tie}) == 1
     each = {"a": found(-0.05, "less"), "b": found(0.0, "undecided"), "c": found(0.0, "undecided")}
     assert by_verdict(each) == "**less** for *a*; undecided for *b* and *c*."
     assert counted(each.values()) == "less 1, undecided 2"

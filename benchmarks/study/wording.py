@@ -28,7 +28,8 @@ POOLS = ("class", "class_elsewhere", "neighbour", "general", "null")
 
 def number(value: float, percent: bool, *, sign: bool = False) -> str:
     """A number as the page has it; drift in percent, of two decimals, all else of three."""
-    value = 100 * value if percent else value
+    # Nine digits first: a mean's last bits are the processor's own, and may decide a 5.
+    value = float(f"{100 * value if percent else value:.9g}")
     plus = "+" if sign else ""
     digits = 2 if percent else 3
     if 0 < abs(value) < 0.5 * 10**-digits:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from textreg.errors import UserError
 from textreg.method.denoiser import Denoiser
+from textreg.method.recorded_passes import values_and_gradients
 
 _ROUNDING = 0.05
 """Difference from the eager pass, as a share of it, that may be rounding. A choice: in bf16 other
@@ -26,8 +27,8 @@ class GraphsFailed(UserError):
 
 
 def has_graphs(device: torch.device) -> bool:
-    """Whether there can be graphs of a device."""
-    return device.type == "cuda"
+    """Whether there can be graphs of a device: CUDA's own, or what a CPU's denoiser records."""
+    return device.type in ("cuda", "cpu")
 
 
 class Graphs:
@@ -92,14 +93,14 @@ class Graphs:
             return self._plain(x_t, t, keys_values, rest[-1] if with_pooled else None)
 
         # Before the capture, so that only one of them has activations at a time.
-        wanted = _values_and_gradients(forward, given)
+        wanted = values_and_gradients(forward, given)
         # Zeros: a graph that replays nothing leaves theirs, which then differ from what is wanted.
         samples = tuple(torch.zeros_like(x).requires_grad_(x.requires_grad) for x in given)
         try:
             # A capture that fails may leave its stream the current one.
             with torch.cuda.stream(torch.cuda.current_stream()):
                 graphed: Any = torch.cuda.make_graphed_callables(forward, samples)
-            alike = _alike(_values_and_gradients(graphed, given), wanted)
+            alike = _alike(values_and_gradients(graphed, given), wanted)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -122,16 +123,6 @@ def free_graphs() -> None:
 def first_line(error: Exception) -> str:
     """What an error says first; its name, if it says nothing."""
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
-
-
-def _values_and_gradients(
-    function: Callable[..., Tensor], given: Sequence[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """A function's value, and the gradients of its sum."""
-    leaves = [x.detach().requires_grad_(x.requires_grad) for x in given]
-    value = function(*leaves)
-    asked = [x for x in leaves if x.requires_grad]
-    return [value.detach()], list(torch.autograd.grad(value, asked, torch.ones_like(value)))
 
 
 def _alike(found: Sequence[list[Tensor]], wanted: Sequence[list[Tensor]]) -> bool:

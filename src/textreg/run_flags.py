@@ -65,7 +65,7 @@ RUN_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
         "speed",
         {
             "choices": get_args(Speed),
-            "help": "how the denoiser runs: plainly, by torch.compile, or as CUDA graphs",
+            "help": "how the denoiser runs: plainly, by torch.compile, or as a graph",
         },
     ),
     "--seed": ("seed", {"type": seed_number, "metavar": "S", "help": "decides every draw"}),

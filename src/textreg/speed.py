@@ -1,8 +1,9 @@
-"""How training runs the frozen denoiser: eagerly, compiled, or as CUDA graphs.
+"""How training runs the frozen denoiser: eagerly, compiled, or as a graph of its operators.
 
 Eager is the reference. Only passes that gradients are taken of go another way: pictures, fixed
-draws and what a prior predicts are the eager denoiser's. What changes is rounding, so a run keeps
-what it began with (docs/decisions/0060).
+draws and what a prior predicts are the denoiser's own. Compiling and CUDA graphs change rounding,
+so a run keeps what it began with (docs/decisions/0060); a CPU's graph, recorded by the denoiser
+itself, changes nothing (docs/decisions/0079).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def require_speed(run: Run) -> None:
     """Refuse a way that this machine has not, before anything slow.
 
     Raises:
-        UserError: graphs without CUDA; compiling without a compiler; says what to do.
+        UserError: graphs on neither CUDA nor a CPU; compiling without a compiler; says what to do.
     """
     if run.speed in ("auto", "eager"):
         return
@@ -49,8 +50,8 @@ def require_speed(run: Run) -> None:
     gpu = device.type == "cuda"
     if run.speed == "graph" and not has_graphs(device):
         raise UserError(
-            "--speed graph: CUDA graphs need a CUDA device, and this run is on the CPU; use "
-            "--speed auto"
+            f"--speed graph: there are graphs on CUDA and on a CPU, and this run is on {device}; "
+            "use --speed auto"
         )
     if run.speed == "compile" and gpu and find_spec("triton") is None:
         raise UserError("--speed compile: the package triton is not installed; use --speed auto")
@@ -89,6 +90,9 @@ def chosen_way(
     # One that began with graphs may go on where there are none.
     elif began in (None, "graph") and not graphs:
         way = "eager"
+    # There is nothing to try: it is the eager denoiser to the last bit.
+    elif began is None and records_itself(backbone):
+        way = "graph"
     if began not in (None, way):
         print(
             f"textreg: --speed {way}: the run began with {began}; it goes on, but not "
@@ -98,6 +102,11 @@ def chosen_way(
     if run.speed == "compile":
         print("textreg: compiling at the first step; it takes minutes", file=sys.stderr)
     return _probed(run, backbone, samples) if way is None else (way, with_way(backbone, way))
+
+
+def records_itself(backbone: Backbone) -> bool:
+    """Whether graphs are what the base's own denoiser does, as on a CPU."""
+    return backbone.device.type == "cpu"
 
 
 def _began(place: RunFolder) -> Way | None:
@@ -180,11 +189,15 @@ def _seconds(run: Run, backbone: Backbone, samples: int, repeats: int = 8) -> fl
 
 def with_way(backbone: Backbone, way: Way) -> Backbone:
     """The same base, whose denoiser goes this way in training; the weights are shared."""
-    if way == "eager":
+    if way == ("graph" if records_itself(backbone) else "eager"):
         return backbone
     plain = backbone.denoiser
-    forward = _compiled(plain) if way == "compile" else Graphs(plain)
-    return replace(backbone, denoiser=_Quick(plain, forward))
+    forward: dict[Way, Callable[[Denoiser], Forward]] = {
+        "eager": lambda plain: plain.eager,
+        "compile": _compiled,
+        "graph": Graphs,
+    }
+    return replace(backbone, denoiser=_Quick(plain, forward[way](plain)))
 
 
 class _Quick(Denoiser):
@@ -204,11 +217,10 @@ class _Quick(Denoiser):
         edit: Edited | None = None,
     ) -> Tensor:
         """As the plain denoiser, to rounding."""
-        # Activations computed twice draw on the generator's state, which a graph may not read.
-        if not torch.is_grad_enabled() or not self.activations_kept:
+        # Activations computed twice draw on the generator's state, which a graph may not read; an
+        # edit of its own attention is the eager denoiser's alone.
+        if not torch.is_grad_enabled() or not self.activations_kept or edit is not None:
             return self._plain[0](x_t, t, keys_values, pooled, edit)
-        if edit is not None:
-            raise ValueError("only the eager denoiser takes an edit of its own attention")
         return self._with_gradients(x_t, t, keys_values, pooled)
 
     @property
@@ -238,7 +250,7 @@ def _compiled(plain: Denoiser) -> Forward:
 
     config.recompile_limit = max(config.recompile_limit, _SHAPES)
     # Shapes as they are: what kernels a shape gets must not depend on the shapes before it.
-    compiled: Any = torch.compile(plain.forward, fullgraph=True, dynamic=False)
+    compiled: Any = torch.compile(plain.eager, fullgraph=True, dynamic=False)
 
     def forward(x_t: Tensor, t: Tensor, keys_values: list[Tensor], pooled: Tensor | None) -> Tensor:
         try:

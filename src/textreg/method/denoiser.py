@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from textreg.method.attention_edit import Edited
+from textreg.method.recorded_passes import RecordedPasses
 
 # Above this many scores a head, the fused kernel saves memory; below, plain products are faster
 # on a CPU (benchmarks/speed/attention.py).
@@ -149,8 +150,31 @@ class Denoiser(nn.Module):
                 module.forward = partial(TextAttention(name, layer), module)
                 layer += 1
         self.unet = unet if layout == torch.preserve_format else unet.to(memory_format=layout)
+        self._recorded = {
+            heard: RecordedPasses(partial(self._flat, heard), "the denoiser")
+            for heard in (False, True)
+        }
+
+    def _flat(self, with_pooled: bool, x_t: Tensor, t: Tensor, *rest: Tensor) -> Tensor:
+        """`eager` of keys and values one by one, and then the pooled vector if there is one."""
+        keys_values = list(rest[:-1] if with_pooled else rest)
+        return self.eager(x_t, t, keys_values, rest[-1] if with_pooled else None)
 
     def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        keys_values: list[Tensor],
+        pooled: Tensor | None = None,
+        edit: Edited | None = None,
+    ) -> Tensor:
+        """As `eager`, to the last bit; on a CPU recorded, where a shape comes back."""
+        if x_t.device.type != "cpu" or edit is not None or not self._kept:
+            return self.eager(x_t, t, keys_values, pooled, edit)
+        heard = () if pooled is None else (pooled,)
+        return self._recorded[pooled is not None](x_t, t, *keys_values, *heard)
+
+    def eager(
         self,
         x_t: Tensor,
         t: Tensor,

@@ -1,0 +1,169 @@
+"""A recording against the function that was recorded: the same bits, fewer operators."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from graph_stand_in import heard
+from textreg.backbone import Backbone
+from textreg.method import recorded_passes
+from textreg.method.denoiser import Denoiser
+from textreg.method.recorded_passes import RecordedPasses, recording
+from textreg.speed import with_way
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded at the third pass."""
+    monkeypatch.setattr(recorded_passes, "COMES_BACK", 2)
+
+
+@pytest.fixture
+def fresh(backbone: Backbone) -> Denoiser:
+    """A denoiser that has recorded nothing, of the same weights."""
+    return Denoiser(backbone.denoiser.unet, backbone.denoiser.pixels)
+
+
+@pytest.fixture
+def passed(fresh: Denoiser) -> list[int]:
+    """The samples of each pass that goes through the modules."""
+    seen: list[int] = []
+    fresh.unet.conv_in.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    return seen
+
+
+def passes(function: Callable[..., Tensor], given: tuple[Any, ...]) -> list[Tensor]:
+    """The prediction, and its gradient of each key and value."""
+    prediction = function(*given)
+    gradients = torch.autograd.grad(prediction.square().mean(), given[2])
+    return [prediction.detach(), *gradients]
+
+
+def equal(ours: list[Tensor], theirs: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_shape_that_comes_back_is_replayed_to_the_last_bit(
+    backbone: Backbone, fresh: Denoiser, passed: list[int]
+) -> None:
+    """And serves passes without gradients as well."""
+    for samples in (1, 3):
+        for _ in range(3):
+            passes(fresh, heard(backbone, samples))
+    passed.clear()
+    for samples in (3, 1):
+        x_t, t, keys_values = given = heard(backbone, samples)
+        given = (x_t + 1, t.flip(0), keys_values)
+        found = passes(fresh, given)
+        assert passed == []
+        assert equal(found, passes(fresh.eager, given))
+        with torch.no_grad():
+            passed.clear()
+            prediction = fresh(*given)
+            assert passed == []
+            assert torch.equal(prediction, found[0])
+    passes(fresh, heard(backbone, 2))
+    assert passed == [2]
+
+
+def test_speed_eager_never_replays(backbone: Backbone, passed: list[int], fresh: Denoiser) -> None:
+    from dataclasses import replace
+
+    own = replace(backbone, denoiser=fresh)
+    eager = with_way(own, "eager").denoiser
+    for _ in range(5):
+        passes(eager, heard(backbone, 1))
+    assert passed == [1] * 5
+    assert with_way(own, "graph") is own
+
+
+def test_with_activations_computed_twice_nothing_is_replayed(
+    backbone: Backbone, passed: list[int], fresh: Denoiser
+) -> None:
+    for _ in range(3):
+        passes(fresh, heard(backbone, 1))
+    passed.clear()
+    fresh.keep_activations(False)
+    passes(fresh, heard(backbone, 1))
+    fresh.keep_activations(True)
+    assert passed == [1]
+
+
+class _Operators(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, given: Any = (), named: Any = None
+    ) -> Any:
+        self.names.append(operator.name())
+        return operator(*given, **(named or {}))
+
+
+def test_what_does_nothing_is_not_done() -> None:
+    def function(x: Tensor) -> Tensor:
+        x = functional.dropout(x.sin().to(x.dtype), 0.5, training=False) / 1.0
+        return (x.double() / 2).to(torch.float32)
+
+    given = (torch.randn(3),)
+    recorded = recording(function, given)
+    with _Operators() as operators:
+        found = recorded(*given)
+    assert operators.names == ["aten::sin", "aten::_to_copy", "aten::div.Tensor", "aten::_to_copy"]
+    assert torch.equal(found, function(*given))
+
+
+def test_what_changes_something_is_done() -> None:
+    """Dropout in training, a division by 1 that changes the type."""
+
+    def function(x: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return functional.dropout(x, 0.5, training=True)
+
+    given = (torch.ones(64),)
+    torch.manual_seed(0)
+    found = recording(function, given)(*given)
+    assert 0 < int((found == 0).sum()) < 64
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (lambda x: x if x.sum() > 0 else -x, "value out of a tracing tensor"),
+        (lambda x: x + torch.rand(1), "a recording of it computes something else"),
+    ],
+)
+def test_what_cannot_be_recorded_is_said_once(
+    function: Callable[..., Tensor], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = RecordedPasses(function, "the function")
+    for _ in range(6):
+        own(torch.ones(2))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("textreg: the function runs operator by operator, slower (")
+    assert why in line
+    assert len(own(torch.ones(2))) == 2
+
+
+def test_numbers_that_are_none_are_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    own = RecordedPasses(lambda x: x.log(), "the logarithm")
+    x = torch.tensor([1.0, -1.0])
+    for _ in range(4):
+        own(x)
+    assert capsys.readouterr().err == ""
+    assert own(x)[1].isnan()
+
+
+def test_a_recording_is_of_strides_as_well() -> None:
+    """What `view` may do depends on them."""
+    own = RecordedPasses(lambda x: (x.view(-1) if x.is_contiguous() else x.T.view(-1)) + 0, "it")
+    x = torch.arange(6.0).view(2, 3)
+    for _ in range(4):
+        assert torch.equal(own(x), x.view(-1))
+        assert torch.equal(own(x.T), x.view(-1))
