@@ -17,10 +17,14 @@ import yaml
 from textreg.backbone import Backbone
 from textreg.concept_names import concept_noun
 from textreg.config import Run
+from textreg.method import recorded_passes
 from textreg.run_folder import RunFolder
 from textreg.settings import build_run
 from textreg.trainer import steps
 from textreg.training import StepRecord
+
+# What comes back is recorded in the warm-up: a step is timed as in the middle of a run.
+recorded_passes.COMES_BACK = 2
 
 StageName = Literal["inversion", "tuning"]
 
