@@ -71,14 +71,15 @@ PEERS = $(BIN)/python benchmarks/speed/peers.py --diffusers-examples $(EXAMPLES)
 bench: setup
 ifdef EXAMPLES
 	if grep -q avx512_bf16 /proc/cpuinfo; then $(PEERS)/peers-cpu.json \
-		--precision bf16 --peers inversion,lora,lora-prior --work defaults --warm-up 8 --no-memory; \
+		--precision bf16 --steps 20 --warm-up 8 --rounds 2; \
 	else echo "left out: peers in bf16; this processor has no avx512_bf16"; fi
 	$(PEERS)/peers-fp32-cpu.json --steps 20 --warm-up 8 --rounds 2
-	$(PEERS)/peers-matched-cpu.json --concepts 1 --work matched --steps 30 --warm-up 10 --rounds 3 --no-memory
 else
 	@echo "left out: peers; make bench EXAMPLES=path/to/diffusers/examples"
 endif
 	$(BIN)/python benchmarks/speed/scaling.py --json $(RESULTS)/scaling-cpu.json
+	if grep -q avx512_bf16 /proc/cpuinfo; then $(BIN)/python benchmarks/speed/scaling.py --dtype bf16 \
+		--json $(RESULTS)/scaling-bf16-cpu.json; fi
 	$(BIN)/python benchmarks/speed/step.py --json $(RESULTS)/step-cpu.json
 	$(BIN)/python benchmarks/speed/drift_cost.py --json $(RESULTS)/drift_cost-cpu.json
 	$(BIN)/python benchmarks/speed/startup.py --json $(RESULTS)/startup-cpu.json

@@ -157,8 +157,8 @@ def sd15(report: Report) -> str:
 TABLES: dict[str, tuple[str, Callable[[Report], str]]] = {
     "peers": ("peers-cpu.json", peers),
     "peers fp32": ("peers-fp32-cpu.json", peers),
-    "peers matched": ("peers-matched-cpu.json", peers),
     "scaling": ("scaling-cpu.json", scaling),
+    "scaling bf16": ("scaling-bf16-cpu.json", scaling),
     "parts": ("step-cpu.json", parts),
     "textreg": ("step-cpu.json", textreg),
     "sampling": ("step-cpu.json", sampling),

@@ -23,8 +23,8 @@ from textreg.settings import build_run
 from textreg.trainer import steps
 from textreg.training import StepRecord
 
-# What comes back is recorded in the warm-up: a step is timed as in the middle of a run.
-recorded_passes.COMES_BACK = 2
+# A shape is recorded at its first pass, in the warm-up: a step is timed as in the middle of a run.
+recorded_passes.COMES_BACK = 0
 
 StageName = Literal["inversion", "tuning"]
 
