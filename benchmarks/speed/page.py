@@ -181,19 +181,23 @@ def blocks(results: Path) -> dict[str, str]:
     return found
 
 
-def plot(report: Report, path: Path) -> None:
-    """Seconds a concept against concepts, as SVG that is the same for the same figures."""
+def plot(reports: dict[str, Report], path: Path) -> None:
+    """Seconds a concept by number of concepts and precision; the same SVG for the same figures."""
     import matplotlib
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
     matplotlib.rcParams["svg.hashsalt"] = "textreg"
-    counts = [row["concepts"] for row in report["rows"]]
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-    axes.plot(counts, [row["whole_run_seconds"] for row in report["rows"]], marker="o")
+    counts: list[int] = []
+    for precision, report in reports.items():
+        counts = [row["concepts"] for row in report["rows"]]
+        seconds = [row["whole_run_seconds"] for row in report["rows"]]
+        axes.plot(counts, seconds, marker="o", label=precision)
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(n) for n in counts])
+    axes.legend()
     axes.set_ylim(bottom=0)
     axes.set_xlabel("concepts in a run")
     axes.set_ylabel("seconds a concept")
@@ -205,9 +209,10 @@ def plot(report: Report, path: Path) -> None:
 def main() -> None:
     """Write the page and the plot."""
     PAGE.write_text(filled(PAGE.read_text(), blocks(RESULTS), PAGE.name))
-    measured = RESULTS / "scaling-cpu.json"
-    if measured.is_file():
-        plot(json.loads(measured.read_text()), PLOT)
+    files = {"fp32": RESULTS / "scaling-cpu.json", "bf16": RESULTS / "scaling-bf16-cpu.json"}
+    reports = {name: json.loads(f.read_text()) for name, f in files.items() if f.is_file()}
+    if reports:
+        plot(reports, PLOT)
 
 
 if __name__ == "__main__":
