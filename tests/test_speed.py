@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from textreg.backbone import Backbone
 from textreg.config import Images, Run
 from textreg.errors import UserError
 from textreg.method import recorded_passes
+from textreg.method.denoiser import Denoiser
 from textreg.run_folder import RunFolder
 from textreg.speed import chosen_way, require_speed, with_way
 from tiny_run import results, train, train_some
@@ -65,11 +67,27 @@ def test_on_a_cpu_auto_is_graph_without_a_probe(
 
 
 def test_eager_and_graph_end_in_the_same_bytes(
-    backbone: Backbone, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    backbone: Backbone,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """And what is on record says so: either goes on as the other, without a word."""
     monkeypatch.setattr(recorded_passes, "COMES_BACK", 2)
-    for way in ("graph", "eager"):
-        train(make_run(way, speed=way), backbone)
+    recorded: list[int] = []
+    record = recorded_passes.recording
+    monkeypatch.setattr(
+        recorded_passes,
+        "recording",
+        lambda function, given: recorded.append(len(given)) or record(function, given),
+    )
+    own = replace(backbone, denoiser=Denoiser(backbone.denoiser.unet, backbone.denoiser.pixels))
+    for way, other in (("graph", "eager"), ("eager", "graph")):
+        train_some(make_run(way, speed=way), own, 5)
+        assert recorded
+        capsys.readouterr()
+        train(make_run(way, speed=other), own)
+        assert "bytes" not in capsys.readouterr().err
     graph, eager = (results(make_run(way).out) for way in ("graph", "eager"))
     assert graph == eager
 
@@ -109,6 +127,7 @@ def test_a_run_of_graphs_goes_on_where_there_are_none(
 ) -> None:
     train_some(make_run("run", speed="graph"), backbone, 1)
     monkeypatch.setattr(speed, "has_graphs", lambda _: False)
+    monkeypatch.setattr(speed, "records_itself", lambda _: True)
     graphs.captured.clear()
     run = make_run("run")
     train(run, backbone)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sd15
 import torch
+from operator_shares import operator_shares
 from provenance import peak_gibibytes
 from step import textreg_cost
 from training_run import first_batch
@@ -35,11 +36,14 @@ def report(monkeypatch: pytest.MonkeyPatch, tiny_base: Path, tmp_path: Path) -> 
             raise UserError("out of memory")
         return SimpleNamespace(per_concept=0.5)
 
+    base = SimpleNamespace(device=CPU, denoiser=SimpleNamespace(eager=None))
     cost = {"terms_seconds": 0.001, "constraint_seconds": 0.001}
-    monkeypatch.setattr("textreg.backbone.load", lambda *_, **__: SimpleNamespace(device=CPU))
+    monkeypatch.setattr("textreg.backbone.load", lambda *_, **__: base)
     monkeypatch.setattr(sd15, "peaks_of", lambda *_: {"a peak": 1e12})
     monkeypatch.setattr(sd15, "time_steps", timed)
     monkeypatch.setattr(sd15, "how_it_ran", lambda *_: {})
+    monkeypatch.setattr(sd15, "given", lambda *_: ())
+    monkeypatch.setattr(sd15, "operator_shares", lambda *_: [])
     monkeypatch.setattr(sd15, "textreg_cost", lambda *_, **__: cost)
 
     def made(*words: str) -> Any:
@@ -100,6 +104,22 @@ def test_the_first_batch_is_what_the_run_began_with(
     run = make_run("run", batch_concepts=most)
     train_some(run, backbone, 1)
     assert first_batch(run) == first
+
+
+def test_a_profile_is_of_the_second_call_and_sums_to_one() -> None:
+    calls: list[int] = []
+
+    def work() -> None:
+        calls.append(len(calls))
+        (torch.ones(2**21).exp() + 1).sum()
+
+    shares = operator_shares(work, CPU, most=50)
+    assert calls == [0, 1]
+    counts = {one["operator"]: one["calls"] for one in shares}
+    assert [counts[name] for name in ("aten::exp", "aten::add", "aten::sum")] == [1, 1, 1]
+    assert sum(one["share"] for one in shares) == pytest.approx(1)
+    assert shares == sorted(shares, key=lambda one: -one["share"])
+    assert len(operator_shares(work, CPU, most=2)) == 2
 
 
 def test_the_peak_of_a_gpu_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

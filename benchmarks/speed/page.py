@@ -154,6 +154,23 @@ def sd15(report: Report) -> str:
     )
 
 
+def operators(report: Report) -> str:
+    """Where the time of a pass goes at true size, by number of concepts."""
+    columns = {
+        f"{row['concepts']} concept{'s' * (row['concepts'] > 1)}": {
+            one["operator"]: one for one in row["operators"]
+        }
+        for row in report["rows"]
+    }
+    names = list(dict.fromkeys(name for own in columns.values() for name in own))
+    rows = [[f"`{name}`", *(_share(own.get(name)) for own in columns.values())] for name in names]
+    return table(["operator", *columns], rows)
+
+
+def _share(one: Report | None) -> str:
+    return "" if one is None else f"{100 * one['share']:.1f} % in {one['calls']}"
+
+
 TABLES: dict[str, tuple[str, Callable[[Report], str]]] = {
     "peers": ("peers-cpu.json", peers),
     "peers fp32": ("peers-fp32-cpu.json", peers),
@@ -163,6 +180,8 @@ TABLES: dict[str, tuple[str, Callable[[Report], str]]] = {
     "textreg": ("step-cpu.json", textreg),
     "sampling": ("step-cpu.json", sampling),
     "sd15": ("sd15-cpu.json", sd15),
+    "sd15 operators": ("sd15-cpu.json", operators),
+    "sdxl": ("sdxl-cpu.json", sd15),
     "sd15 cuda": ("sd15-cuda.json", sd15),
 }
 

@@ -13,25 +13,38 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from provenance import processor
 from torch import Tensor
+from training_run import recorded_at_once
 
 from textreg.backbone import Backbone, load
-from textreg.method import recorded_passes
 
 Pass = Callable[..., Tensor]
 
 
-def given(backbone: Backbone, batch: int) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Noisy latents, timesteps, and keys and values that want gradients."""
-    side = backbone.resolution // backbone.factor
+def given(backbone: Backbone, batch: int, side: int | None = None) -> tuple[Any, ...]:
+    """Noisy latents, timesteps, keys and values that want gradients, and the pooled vectors.
+
+    Args:
+        backbone: whose denoiser is to be called.
+        batch: samples.
+        side: of the pictures in pixels; the base's own.
+    """
+    side, device = (side or backbone.resolution) // backbone.factor, backbone.device
     tokens = backbone.tokenizer.model_max_length
-    widths = backbone.projections.widths
-    x_t = torch.randn(batch, backbone.vae.config.latent_channels, side, side)
-    keys_values = [torch.randn(batch, tokens, width).requires_grad_() for width in widths]
-    return x_t, torch.full((batch,), 500), keys_values
+    x_t = torch.randn(batch, backbone.vae.config.latent_channels, side, side, device=device)
+    keys_values = [
+        torch.randn(batch, tokens, width, device=device).requires_grad_()
+        for width in backbone.projections.widths
+    ]
+    pooled = None
+    if backbone.pair is not None:
+        width = backbone.pair.encoders[1].config.projection_dim
+        pooled = torch.randn(batch, width, device=device)
+    return x_t, torch.full((batch,), 500, device=device), keys_values, pooled
 
 
 def drawing(denoiser: Pass, *inputs: object) -> None:
@@ -64,8 +77,13 @@ def main() -> None:
     parser.add_argument("--batches", default="1,4,16", help="by comma")
     parser.add_argument("--repeats", type=int, default=60)
     arguments = parser.parse_args()
-    recorded_passes.COMES_BACK = 0
     print(processor())
+    with recorded_at_once():
+        measure(arguments)
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Each precision and batch."""
     for dtype in arguments.dtypes.split(","):
         backbone = load(arguments.base, device="cpu", dtype=dtype)
         denoiser = backbone.denoiser

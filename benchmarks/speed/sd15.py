@@ -26,10 +26,13 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from operator_shares import operator_shares
 from provenance import ROOT, peak_gibibytes, processor, provenance, write_report
+from recorded import given, training
 from step import textreg_cost
 from training_run import settings_of, time_steps, training_run
 
@@ -94,8 +97,8 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as place:
         # One picture on a CPU, where encoding it costs as much as a step: the warm-up encodes it.
-        side = max(640, arguments.side * 5 // 4)
-        folders = write_pictures(Path(place), max(counts), 5 if gpu else 1, side)
+        large = max(640, arguments.side * 5 // 4)
+        folders = write_pictures(Path(place), max(counts), 5 if gpu else 1, large)
         for count in counts:
             # All in one batch, or the row would be of fewer than it says.
             settings["batch_concepts"] = count
@@ -127,6 +130,14 @@ def main() -> None:
                     "concepts": count,
                     **figures(seconds, peaks, size, arguments.side),
                     "ran": ran,
+                    "operators": operator_shares(
+                        partial(
+                            training,
+                            backbone.denoiser.eager,
+                            *given(backbone, count, arguments.side),
+                        ),
+                        backbone.device,
+                    ),
                     "textreg_share": (cost["terms_seconds"] + cost["constraint_seconds"])
                     / (seconds["tuning"] * count),
                     "peak_gibibytes": peak_gibibytes(backbone.device if gpu else None),

@@ -25,7 +25,14 @@ from typing import Any
 from provenance import provenance, rounded, write_report
 from sampling_speed import Clock, sampling_rows
 from stack_profile import Rule, StackProfile
-from training_run import RUN_STEPS, concept_folders, settings_of, time_steps, training_run
+from training_run import (
+    RUN_STEPS,
+    concept_folders,
+    recorded_at_once,
+    settings_of,
+    time_steps,
+    training_run,
+)
 
 PARTS: tuple[Rule, ...] = (
     ("backward", "torch/_tensor.py", "backward"),
@@ -115,14 +122,15 @@ def main() -> None:
                 row = {"concepts": count, **cost}
                 report["textreg"].append(row)
                 print(json.dumps(rounded(row)), file=sys.stderr, flush=True)
-        report["sampling"] = sampling_rows(
-            backbone,
-            training_run(folders[:1], Path(place) / "learned", "tuning", 4, **settings),
-            batches=[int(n) for n in arguments.batches.split(",")],
-            pictures=arguments.pictures,
-            rounds=arguments.rounds,
-            clock=clock,
-        )
+        with recorded_at_once():
+            report["sampling"] = sampling_rows(
+                backbone,
+                training_run(folders[:1], Path(place) / "learned", "tuning", 4, **settings),
+                batches=[int(n) for n in arguments.batches.split(",")],
+                pictures=arguments.pictures,
+                rounds=arguments.rounds,
+                clock=clock,
+            )
     report["settings"] = {k: str(v) for k, v in vars(arguments).items() if k != "json"}
     write_report(report | provenance(), arguments.json)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -22,9 +22,6 @@ from textreg.run_folder import RunFolder
 from textreg.settings import build_run
 from textreg.trainer import steps
 from textreg.training import StepRecord
-
-# A shape is recorded at its first pass, in the warm-up: a step is timed as in the middle of a run.
-recorded_passes.COMES_BACK = 0
 
 StageName = Literal["inversion", "tuning"]
 
@@ -131,6 +128,20 @@ class StepTimes:
         return sum(self.seconds) / sum(self.concepts)
 
 
+@contextmanager
+def recorded_at_once() -> Generator[None]:
+    """The denoiser records a shape at its first pass, in the warm-up.
+
+    So a step is timed as in the middle of a run.
+    """
+    before = recorded_passes.COMES_BACK
+    recorded_passes.COMES_BACK = 0
+    try:
+        yield
+    finally:
+        recorded_passes.COMES_BACK = before
+
+
 def time_steps(
     run: Run,
     backbone: Backbone,
@@ -150,7 +161,8 @@ def time_steps(
         watch: entered for those that are timed.
     """
     updates = _updates(steps(run, backbone), backbone.device)
-    first = list(islice(updates, warm_up))
+    with recorded_at_once():
+        first = list(islice(updates, warm_up))
     with watch or nullcontext():
         return _times([*first, *islice(updates, count - warm_up)], warm_up)
 

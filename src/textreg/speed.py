@@ -91,17 +91,22 @@ def chosen_way(
     elif began in (None, "graph") and not graphs:
         way = "eager"
     # There is nothing to try: it is the eager denoiser to the last bit.
-    elif began is None and records_itself(backbone):
+    elif began in (None, "eager") and graphs and records_itself(backbone):
         way = "graph"
-    if began not in (None, way):
+    if way is not None and began not in (None, kept := on_record(way, backbone)):
         print(
-            f"textreg: --speed {way}: the run began with {began}; it goes on, but not "
+            f"textreg: --speed {kept}: the run began with {began}; it goes on, but not "
             "to the very same bytes",
             file=sys.stderr,
         )
     if run.speed == "compile":
         print("textreg: compiling at the first step; it takes minutes", file=sys.stderr)
     return _probed(run, backbone, samples) if way is None else (way, with_way(backbone, way))
+
+
+def on_record(way: Way, backbone: Backbone) -> Way:
+    """What of a way decides a run's bytes: a base's own graphs are eager in that."""
+    return "eager" if way == "graph" and records_itself(backbone) else way
 
 
 def records_itself(backbone: Backbone) -> bool:

@@ -31,7 +31,7 @@ from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
 from textreg.run_pictures import check_pictures, content_hashes
 from textreg.sample_prompts import check_prompts
-from textreg.speed import chosen_way, with_way
+from textreg.speed import chosen_way, on_record, with_way
 from textreg.step_record import StepRecord, metrics_line
 from textreg.training import Training
 from textreg.wave_size import wave_size
@@ -129,7 +129,8 @@ def trainings(
             if ranks.first:
                 if not place.begun:
                     _refuse_later(run, backbone, folders, waves[number + 1 :])
-                place.claim(hashes, digest, {"batch_concepts": size, "speed": way})
+                chosen = {"batch_concepts": size, "speed": on_record(way, backbone)}
+                place.claim(hashes, digest, chosen)
                 ranks.plan([[wave.end for wave in waves], left, way, digest])
             if len(waves) > 1 and together.first:
                 here = ", ".join(c.name for c in training.concepts)

@@ -22,6 +22,7 @@ from textreg.prompt_pools import PromptPools
 from textreg.randomness import Draws
 from textreg.ranks import ALONE, Ranks
 from textreg.run_folder import RunFolder
+from textreg.speed import with_way
 from textreg.stages import InversionStage
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -114,6 +115,7 @@ def _bytes_kept(run: Run, backbone: Backbone) -> int:
     draws = [[Draws(run.seed, concept.name, "memory")]]
     x_t = torch.zeros(1, 1, backbone.vae.config.latent_channels, side, side, device=backbone.device)
     t = torch.zeros(1, 1, dtype=torch.long, device=backbone.device)
+    eager = with_way(backbone, "eager")  # a recording would be counted as well
     modules = (backbone.denoiser, *backbone.text_encoders, backbone.projections)
     frozen = {
         tensor.untyped_storage().data_ptr()
@@ -130,7 +132,7 @@ def _bytes_kept(run: Run, backbone: Backbone) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         features = live.rows([[0]]) if live else stage.features(draws)
-        prediction = predict(backbone, projections, x_t, t, features)
+        prediction = predict(eager, projections, x_t, t, features)
     del prediction
     return sum(kept.values())
 

@@ -69,8 +69,8 @@ def problems(run: Run) -> list[str]:
         )
     if run.speed == "graph" and run.images.buckets:
         found.append(
-            "--speed graph knows no images.buckets: a graph is of one shape, and is captured anew "
-            "for another; use --speed auto"
+            "--speed graph knows no images.buckets: a graph is of one shape, and these are many; "
+            "use --speed auto"
         )
     if not run.concepts:
         found.append("no concept: name a folder with pictures")

@@ -56,7 +56,8 @@ class Run:
     batch_concepts: int | Literal["auto"] = "auto"
     """Concepts in one batch; more train in waves, one after the other. auto: what fits."""
     speed: Speed = "auto"
-    """How training runs the frozen denoiser; auto: graph on a CPU, on a GPU what a probe finds."""
+    """How training runs the frozen denoiser; auto: graph on a CPU, a probe's choice on a GPU, and
+    eager with buckets and edits within the denoiser."""
     save_steps: int = 100
     """Steps between checkpoints."""
     card_pictures: int = 4

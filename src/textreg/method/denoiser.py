@@ -150,10 +150,7 @@ class Denoiser(nn.Module):
                 module.forward = partial(TextAttention(name, layer), module)
                 layer += 1
         self.unet = unet if layout == torch.preserve_format else unet.to(memory_format=layout)
-        self._recorded = {
-            heard: RecordedPasses(partial(self._flat, heard), "the denoiser")
-            for heard in (False, True)
-        }
+        self._recorded = RecordedPasses("the denoiser")
 
     def _flat(self, with_pooled: bool, x_t: Tensor, t: Tensor, *rest: Tensor) -> Tensor:
         """`eager` of keys and values one by one, and then the pooled vector if there is one."""
@@ -172,7 +169,8 @@ class Denoiser(nn.Module):
         if x_t.device.type != "cpu" or edit is not None or not self._kept:
             return self.eager(x_t, t, keys_values, pooled, edit)
         heard = () if pooled is None else (pooled,)
-        return self._recorded[pooled is not None](x_t, t, *keys_values, *heard)
+        flat = partial(self._flat, pooled is not None)
+        return self._recorded(flat, x_t, t, *keys_values, *heard)
 
     def eager(
         self,

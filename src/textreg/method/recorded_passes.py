@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,11 @@ from torch.nn import functional
 COMES_BACK = 64
 """Passes of a shape after which it is recorded. A choice: recording takes a second, as much as some
 two hundred passes of a small denoiser win."""
+_SLOW = 0.25
+"""Seconds of a pass from which it is not recorded. A choice: what Python costs of it is a fiftieth
+and less, and recording takes several passes."""
+_MOST = 8
+"""Shapes that are recorded. A choice: each takes some 8 MiB."""
 
 _ATEN = torch.ops.aten
 _CALLED_AS: dict[Any, Callable[..., Any]] = {
@@ -51,39 +57,49 @@ _one_at_a_time = threading.Lock()  # torch.fx changes nn.Module while it records
 class RecordedPasses:
     """A function of tensors that is recorded for each shape that comes back, and then replayed."""
 
-    def __init__(self, function: Function, name: str):
-        """Record nothing yet.
+    def __init__(self, name: str):
+        """Record nothing yet; `name`: of the function, for the user."""
+        self._name = name
+        self._seen: Counter[Any] = Counter()
+        self._recorded: dict[Any, Function | None] = {}
+        """None: not worth it, or not possible."""
+
+    def __call__(self, function: Function, *given: Tensor) -> Tensor:
+        """As the function, to the last bit.
 
         Args:
-            function: of tensors; what it reads beside them must stay as it is.
-            name: of the function, for the user.
+            function: the same at each call; what it reads beside its tensors must stay in its
+                place, and no hooks may come later.
+            given: what it is called with.
         """
-        self._function, self._name = function, name
-        self._seen: Counter[Any] = Counter()
-        self._recorded: dict[Any, Function] = {}
+        shape = (
+            torch.is_grad_enabled(),
+            *((x.shape, x.stride(), x.dtype, x.requires_grad) for x in given),
+        )
+        if shape in self._recorded:
+            return (self._recorded[shape] or function)(*given)
+        self._seen[shape] += 1
+        if self._seen[shape] > COMES_BACK and len(self._recorded) < _MOST:
+            self._recorded[shape] = self._checked(function, given)
+            return (self._recorded[shape] or function)(*given)
+        begun = time.perf_counter()
+        found = function(*given)
+        if self._seen[shape] == COMES_BACK and time.perf_counter() - begun > _SLOW:
+            self._recorded[shape] = None
+        return found
 
-    def __call__(self, *given: Tensor) -> Tensor:
-        """As the function, to the last bit."""
-        shape = tuple((x.shape, x.stride(), x.dtype) for x in given)
-        if shape not in self._recorded:
-            self._seen[shape] += 1
-            if self._seen[shape] <= COMES_BACK:
-                return self._function(*given)
-            self._recorded[shape] = self._checked(given)
-        return self._recorded[shape](*given)
-
-    def _checked(self, given: Sequence[Tensor]) -> Function:
-        """A recording that gave the same; else the function itself, with a line that says so."""
+    def _checked(self, function: Function, given: Sequence[Tensor]) -> Function | None:
+        """A recording that gave the same; else none, with a line that says so."""
         why = "a recording of it computes something else"
         try:
             with _one_at_a_time:
-                recorded = recording(self._function, given)
-            if _same(recorded, self._function, given):
+                recorded = recording(function, given)
+            if _same(recorded, function, given):
                 return recorded
-        except (RuntimeError, TypeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
             why = str(error).strip().split("\n", 1)[0] or type(error).__name__
         print(f"textreg: {self._name} runs operator by operator, slower ({why})", file=sys.stderr)
-        return self._function
+        return None
 
 
 def recording(function: Function, given: Sequence[Tensor]) -> Function:
@@ -94,7 +110,9 @@ def recording(function: Function, given: Sequence[Tensor]) -> Function:
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    module = make_fx(function, pre_dispatch=True)(*given)
+    # Each a tensor of its own, or one that is given twice would be one in the recording.
+    own = [x.detach().requires_grad_(x.requires_grad) for x in given]
+    module = make_fx(function, pre_dispatch=True)(*own)
     for node in list(module.graph.nodes):
         if node.op != "call_function":
             continue
@@ -111,7 +129,8 @@ def _does_nothing(node: Any) -> bool:
     if node.target is _ATEN.dropout.default:
         return not node.args[2]
     if node.target is _ATEN.div.Tensor:
-        return node.args[1] == 1.0 and not node.kwargs
+        floating = node.args[0].meta["val"].is_floating_point()
+        return floating and node.args[1] == 1.0 and not node.kwargs
     if node.target is _ATEN.to.dtype and len(node.args) == 2:
         return node.args[0].meta["val"].dtype == node.args[1]
     return False
@@ -122,7 +141,7 @@ def values_and_gradients(function: Function, given: Sequence[Tensor]) -> list[li
     leaves = [x.detach().requires_grad_(x.requires_grad) for x in given]
     value = function(*leaves)
     asked = [x for x in leaves if x.requires_grad]
-    if not value.requires_grad:
+    if not asked or not torch.is_grad_enabled():
         return [[value], []]
     return [[value.detach()], list(torch.autograd.grad(value, asked, torch.ones_like(value)))]
 
@@ -130,7 +149,11 @@ def values_and_gradients(function: Function, given: Sequence[Tensor]) -> list[li
 def _same(ours: Function, theirs: Function, given: Sequence[Tensor]) -> bool:
     pairs = zip(values_and_gradients(ours, given), values_and_gradients(theirs, given), strict=True)
     return all(
-        bool(((a == b) | (a.isnan() & b.isnan())).all())
-        for found, wanted in pairs
-        for a, b in zip(found, wanted, strict=True)
+        _same_bits(a, b) for found, wanted in pairs for a, b in zip(found, wanted, strict=True)
     )
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are of one type and equal, signs of zeros too; what is no number is."""
+    equal = (a == b) & (a.signbit() == b.signbit())
+    return a.dtype == b.dtype and bool((equal | (a.isnan() & b.isnan())).all())
