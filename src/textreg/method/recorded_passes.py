@@ -20,7 +20,7 @@ from torch.nn import functional
 
 COMES_BACK = 64
 """Passes of a shape after which it is recorded. A choice: recording takes a second, as much as some
-two hundred passes of a small denoiser win."""
+250 passes of a small denoiser win."""
 _SLOW = 0.25
 """Seconds of a pass from which it is not recorded. A choice: what Python costs of it is a fiftieth
 and less, and recording takes several passes."""
