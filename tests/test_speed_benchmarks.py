@@ -42,7 +42,7 @@ def report(monkeypatch: pytest.MonkeyPatch, tiny_base: Path, tmp_path: Path) -> 
     monkeypatch.setattr(sd15, "peaks_of", lambda *_: {"a peak": 1e12})
     monkeypatch.setattr(sd15, "time_steps", timed)
     monkeypatch.setattr(sd15, "how_it_ran", lambda *_: {})
-    monkeypatch.setattr(sd15, "given", lambda *_: ())
+    monkeypatch.setattr(sd15, "pass_inputs", lambda *_: ())
     monkeypatch.setattr(sd15, "operator_shares", lambda *_: [])
     monkeypatch.setattr(sd15, "textreg_cost", lambda *_, **__: cost)
 

@@ -13,38 +13,16 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from provenance import processor
 from torch import Tensor
 from training_run import recorded_at_once
 
-from textreg.backbone import Backbone, load
+from textreg.backbone import load
+from textreg.speed import pass_inputs
 
 Pass = Callable[..., Tensor]
-
-
-def given(backbone: Backbone, batch: int, side: int | None = None) -> tuple[Any, ...]:
-    """Noisy latents, timesteps, keys and values that want gradients, and the pooled vectors.
-
-    Args:
-        backbone: whose denoiser is to be called.
-        batch: samples.
-        side: of the pictures in pixels; the base's own.
-    """
-    side, device = (side or backbone.resolution) // backbone.factor, backbone.device
-    tokens = backbone.tokenizer.model_max_length
-    x_t = torch.randn(batch, backbone.vae.config.latent_channels, side, side, device=device)
-    keys_values = [
-        torch.randn(batch, tokens, width, device=device).requires_grad_()
-        for width in backbone.projections.widths
-    ]
-    pooled = None
-    if backbone.pair is not None:
-        width = backbone.pair.encoders[1].config.projection_dim
-        pooled = torch.randn(batch, width, device=device)
-    return x_t, torch.full((batch,), 500, device=device), keys_values, pooled
 
 
 def drawing(denoiser: Pass, *inputs: object) -> None:
@@ -88,7 +66,7 @@ def measure(arguments: argparse.Namespace) -> None:
         backbone = load(arguments.base, device="cpu", dtype=dtype)
         denoiser = backbone.denoiser
         for batch in (int(n) for n in arguments.batches.split(",")):
-            inputs = given(backbone, batch)
+            inputs = pass_inputs(backbone, batch)
             begun = time.perf_counter()
             training(denoiser, *inputs)
             seconds = time.perf_counter() - begun

@@ -32,13 +32,14 @@ from typing import Any
 
 from operator_shares import operator_shares
 from provenance import ROOT, peak_gibibytes, processor, provenance, write_report
-from recorded import given, training
+from recorded import training
 from step import textreg_cost
 from training_run import settings_of, time_steps, training_run
 
 from textreg.backbone import Backbone
 from textreg.config import Run
 from textreg.run_folder import RunFolder
+from textreg.speed import pass_inputs
 
 SIDES = {"sd15": 512, "sdxl": 1024}
 GFLOP = {
@@ -134,7 +135,7 @@ def main() -> None:
                         partial(
                             training,
                             backbone.denoiser.eager,
-                            *given(backbone, count, arguments.side),
+                            *pass_inputs(backbone, count, arguments.side),
                         ),
                         backbone.device,
                     ),

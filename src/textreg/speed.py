@@ -168,28 +168,44 @@ def _graph_seconds(run: Run, quick: Backbone, samples: int) -> float:
 
 def _seconds(run: Run, backbone: Backbone, samples: int, repeats: int = 8) -> float:
     """Median seconds of the denoiser forward and backward, at the shapes of a step."""
-    side = (run.images.resolution or backbone.resolution) // backbone.factor
-    device, channels = backbone.device, backbone.vae.config.latent_channels
-    options: dict[str, Any] = {"device": device, "dtype": backbone.wide}
-    x_t = torch.randn(samples, channels, side, side, **options)
-    t = torch.zeros(samples, dtype=torch.long, device=device)
+    device = backbone.device
+    inputs = pass_inputs(backbone, samples, run.images.resolution)
+    seconds: list[float] = []
+    for _ in range(repeats + 3):
+        torch.cuda.synchronize(device)
+        begun = time.perf_counter()
+        backbone.denoiser(*inputs).float().square().mean().backward()
+        torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds[3:])
+
+
+def pass_inputs(
+    backbone: Backbone, samples: int, side: int | None = None
+) -> tuple[Tensor, Tensor, list[Tensor], Tensor | None]:
+    """Random numbers in the shapes of what a step gives the denoiser.
+
+    Args:
+        backbone: whose denoiser is to be called.
+        samples: in the pass.
+        side: of the pictures in pixels; none: the base's own.
+
+    Returns:
+        x_t, t, keys and values that want gradients, and the pooled vectors of a family with them.
+    """
+    side = (side or backbone.resolution) // backbone.factor
+    options: dict[str, Any] = {"device": backbone.device, "dtype": backbone.wide}
+    x_t = torch.randn(samples, backbone.vae.config.latent_channels, side, side, **options)
+    t = torch.zeros(samples, dtype=torch.long, device=backbone.device)
     length = backbone.tokenizer.model_max_length
     heard = [
         torch.randn(samples, length, width, **options).requires_grad_()
         for width in backbone.projections.widths
     ]
-    pooled = None
-    if backbone.pair is not None:
-        width = backbone.pair.encoders[1].config.projection_dim
-        pooled = torch.randn(samples, width, **options)
-    seconds: list[float] = []
-    for _ in range(repeats + 3):
-        torch.cuda.synchronize(device)
-        begun = time.perf_counter()
-        backbone.denoiser(x_t, t, heard, pooled).float().square().mean().backward()
-        torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds[3:])
+    if backbone.pair is None:
+        return x_t, t, heard, None
+    width = backbone.pair.encoders[1].config.projection_dim
+    return x_t, t, heard, torch.randn(samples, width, **options)
 
 
 def with_way(backbone: Backbone, way: Way) -> Backbone:
@@ -197,12 +213,11 @@ def with_way(backbone: Backbone, way: Way) -> Backbone:
     if way == ("graph" if records_itself(backbone) else "eager"):
         return backbone
     plain = backbone.denoiser
-    forward: dict[Way, Callable[[Denoiser], Forward]] = {
-        "eager": lambda plain: plain.eager,
-        "compile": _compiled,
-        "graph": Graphs,
-    }
-    return replace(backbone, denoiser=_Quick(plain, forward[way](plain)))
+    if way == "eager":
+        forward: Forward = plain.eager
+    else:
+        forward = _compiled(plain) if way == "compile" else Graphs(plain)
+    return replace(backbone, denoiser=_Quick(plain, forward))
 
 
 class _Quick(Denoiser):

@@ -1,7 +1,7 @@
 """A recording against the function that was recorded: the same bits, fewer operators."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,11 +31,12 @@ def fresh(backbone: Backbone) -> Denoiser:
 
 
 @pytest.fixture
-def passed(fresh: Denoiser) -> list[int]:
+def passed(fresh: Denoiser) -> Iterator[list[int]]:
     """The samples of each pass that goes through the modules."""
     seen: list[int] = []
-    fresh.unet.conv_in.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    return seen
+    watch = fresh.unet.conv_in.register_forward_pre_hook(lambda _, x: seen.append(len(x[0])))
+    yield seen
+    watch.remove()
 
 
 def passes(function: Callable[..., Tensor], given: tuple[Any, ...]) -> list[Tensor]:

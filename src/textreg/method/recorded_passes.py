@@ -76,17 +76,16 @@ class RecordedPasses:
             torch.is_grad_enabled(),
             *((x.shape, x.stride(), x.dtype, x.requires_grad) for x in given),
         )
-        if shape in self._recorded:
-            return (self._recorded[shape] or function)(*given)
-        self._seen[shape] += 1
-        if self._seen[shape] > COMES_BACK and len(self._recorded) < _MOST:
+        if shape not in self._recorded:
+            self._seen[shape] += 1
+            if self._seen[shape] <= COMES_BACK or len(self._recorded) >= _MOST:
+                begun = time.perf_counter()
+                found = function(*given)
+                if self._seen[shape] == COMES_BACK and time.perf_counter() - begun > _SLOW:
+                    self._recorded[shape] = None
+                return found
             self._recorded[shape] = self._checked(function, given)
-            return (self._recorded[shape] or function)(*given)
-        begun = time.perf_counter()
-        found = function(*given)
-        if self._seen[shape] == COMES_BACK and time.perf_counter() - begun > _SLOW:
-            self._recorded[shape] = None
-        return found
+        return (self._recorded[shape] or function)(*given)
 
     def _checked(self, function: Function, given: Sequence[Tensor]) -> Function | None:
         """A recording that gave the same; else none, with a line that says so."""
