@@ -66,13 +66,6 @@ def test_half_precision_is_the_denoisers_alone(tiny_base: Path) -> None:
     assert backbone.wide == torch.float32
 
 
-def test_a_gpu_wants_channels_last_and_the_cpu_changes_nothing(backbone: Backbone) -> None:
-    """CPU kernels of the other layout sum in another order: the bytes of results would change."""
-    assert backbone_module._layout(torch.device("cuda", 1)) == torch.channels_last
-    assert backbone_module._layout(torch.device("cpu")) == torch.preserve_format
-    assert all(p.is_contiguous() for p in backbone.denoiser.parameters())
-
-
 def test_the_noise_schedule_lies_on_the_device(backbone: Backbone) -> None:
     """A step reads it as it is; "meta" stands in for a GPU."""
     scheduler = backbone_module._scheduler(backbone.files, torch.device("meta"))

@@ -1,6 +1,5 @@
 """Noisy samples: the offset of the noise, the weights of the timesteps."""
 
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import torch
 from textreg.backbone import Backbone
 from textreg.batch import Batch, losses, noisy_batch
 from textreg.config import Denoising, Optimizer
-from textreg.method.denoiser import Denoiser
 from textreg.randomness import Draws
 from textreg.run_pictures import check_pictures
 from textreg.training import Training
@@ -95,21 +93,3 @@ def test_the_samples_of_a_prior_keep_their_weight(
     plain, weighted = terms
     assert weighted["denoising"] < 0.5 * plain["denoising"]
     assert weighted["output_preservation"] == plain["output_preservation"] > 0
-
-
-@pytest.mark.parametrize("prior", ["textreg", "output-preservation"])
-def test_a_step_takes_predictions_of_any_layout(
-    backbone64: Backbone, tiny_base: Path, cat_pictures: Path, tmp_path: Path, prior: str
-) -> None:
-    """On a GPU the denoiser hears and answers in channels_last (docs/decisions/0068)."""
-    run = tiny_run(tiny_base, tmp_path, cat_pictures, prior=prior)
-    last = Denoiser(
-        deepcopy(backbone64.denoiser.unet), backbone64.factor, layout=torch.channels_last
-    )
-    terms: list[dict[str, float]] = []
-    for backbone in (backbone64, replace(backbone64, denoiser=last)):
-        training = Training(run, backbone, check_pictures(run))
-        training.step = run.inversion.steps
-        assert training.advance()
-        terms.append({name: value.item() for name, value in training._backward(0).items()})
-    assert terms[0] == pytest.approx(terms[1], rel=1e-10)

@@ -165,9 +165,7 @@ def load(
         text_encoder=freeze(text_encoder),
         pair=pair,
         vae=freeze(vae),
-        denoiser=Denoiser(
-            freeze(unet), 2 ** (len(vae.config.block_out_channels) - 1), _layout(place)
-        ),
+        denoiser=Denoiser(freeze(unet), 2 ** (len(vae.config.block_out_channels) - 1)),
         projections=projections.to(place),
         scheduler=_scheduler(files, place),
         device=place,
@@ -217,11 +215,6 @@ def _scheduler(files: BaseFiles, device: torch.device) -> Any:
     # Read at each step: moved there once.
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(device)
     return scheduler
-
-
-def _layout(device: torch.device) -> torch.memory_format:
-    """Of the denoiser's pictures and weights: as the fast kernels of the device want them."""
-    return torch.channels_last if device.type == "cuda" else torch.preserve_format
 
 
 def device_of(name: str) -> torch.device:

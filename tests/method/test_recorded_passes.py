@@ -173,7 +173,7 @@ def test_a_recording_is_of_strides_as_well() -> None:
 def test_neither_slow_passes_nor_many_shapes_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded: list[int] = []
 
-    def record(function: Any, given: tuple[Tensor, ...]) -> Any:
+    def record(function: Any, given: tuple[Tensor, ...], packed: Any) -> Any:
         recorded.append(len(given[0]))
         return function
 

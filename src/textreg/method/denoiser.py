@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from textreg.method.attention_edit import Edited
 from textreg.method.recorded_passes import RecordedPasses
 
-# Above this many scores a head, the fused kernel saves memory; below, plain products are faster
-# on a CPU (benchmarks/speed/attention.py).
+# Scores a head from which the fused kernel is taken in half precision on a CPU: below, its backward
+# pass takes up to eight times as long as that of plain products (benchmarks/speed/attention.py).
 _FUSED_FROM = 512 * 512
 
 
@@ -25,12 +25,24 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     """Multi-head attention, [batch, queries, heads * width] from projected q, k, v."""
     batch = query.shape[0]
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    if query.is_cuda or query.shape[2] * key.shape[2] >= _FUSED_FROM:
-        seen = nn.functional.scaled_dot_product_attention(query, key, value)
-    else:
+    if _half_on_cpu(query) and query.shape[2] * key.shape[2] < _FUSED_FROM:
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         seen = scores.softmax(-1) @ value
+    else:
+        seen = nn.functional.scaled_dot_product_attention(query, key, value)
     return seen.transpose(1, 2).reshape(batch, -1, heads * value.shape[-1])
+
+
+def _normalise(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """What norm does of x, [batch, channels, height, width], and in its layout."""
+    if not _half_on_cpu(x):
+        return nn.GroupNorm.forward(norm, x)
+    # torch's kernel for channels_last takes up to sixteen times as long there.
+    return nn.GroupNorm.forward(norm, x.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
+def _half_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype.itemsize == 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,18 +130,15 @@ class TextAttention:
 class Denoiser(nn.Module):
     """f(x_t, t, {K, V}) over a diffusers UNet2DConditionModel, whose attention is replaced."""
 
-    def __init__(
-        self, unet: Any, pixels: int = 8, layout: torch.memory_format = torch.preserve_format
-    ):
-        """Replace every attention.
+    def __init__(self, unet: Any, pixels: int = 8):
+        """Replace every attention, and lay the weights as the fast kernels want them.
 
         Args:
             unet: diffusers' UNet2DConditionModel.
             pixels: a latent number has on each side, for what Stable Diffusion XL is told of sizes.
-            layout: of convolutions' weights and of what is denoised; values do not change.
         """
         super().__init__()
-        self.pixels, self._layout, self._kept = pixels, layout, True
+        self.pixels, self._kept = pixels, True
         for name, module in unet.named_modules():
             if name.endswith(("attn1", "attn2")) and (
                 module.group_norm is not None
@@ -149,7 +158,9 @@ class Denoiser(nn.Module):
             elif name.endswith("attn2"):
                 module.forward = partial(TextAttention(name, layer), module)
                 layer += 1
-        self.unet = unet if layout == torch.preserve_format else unet.to(memory_format=layout)
+            elif isinstance(module, nn.GroupNorm):
+                module.forward = partial(_normalise, module)  # type: ignore[method-assign]
+        self.unet = unet.to(memory_format=torch.channels_last)
         self._recorded = RecordedPasses("the denoiser")
 
     def _flat(self, with_pooled: bool, x_t: Tensor, t: Tensor, *rest: Tensor) -> Tensor:
@@ -196,7 +207,7 @@ class Denoiser(nn.Module):
         given = [x.to(dtype) for x in keys_values]
         # The text itself is not read any more; any tensor of the right batch will do.
         return self.unet(
-            x_t.to(dtype, memory_format=self._layout),
+            x_t.to(dtype, memory_format=torch.channels_last),
             t,
             encoder_hidden_states=given[0],
             cross_attention_kwargs={"keys_values": given, "edit": edit},

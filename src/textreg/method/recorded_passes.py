@@ -16,7 +16,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Node
 from torch.nn import functional
+
+from textreg.method.packed_convolutions import PackedConvolutions
 
 COMES_BACK = 64
 """Passes of a shape after which it is recorded. A choice: recording takes a second, as much as some
@@ -63,6 +66,7 @@ class RecordedPasses:
         self._seen: Counter[Any] = Counter()
         self._recorded: dict[Any, Function | None] = {}
         """None: not worth it, or not possible."""
+        self._packed = PackedConvolutions()
 
     def __call__(self, function: Function, *given: Tensor) -> Tensor:
         """As the function, to the last bit.
@@ -89,20 +93,30 @@ class RecordedPasses:
 
     def _checked(self, function: Function, given: Sequence[Tensor]) -> Function | None:
         """A recording that gave the same; else none, with a line that says so."""
-        why = "a recording of it computes something else"
-        try:
-            with _one_at_a_time:
-                recorded = recording(function, given)
-            if _same(recorded, function, given):
-                return recorded
-        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-            why = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        why = ""
+        # Packed convolutions are the same kernels here, but perhaps not on every processor.
+        for packed in (self._packed, None):
+            try:
+                with _one_at_a_time:
+                    recorded = recording(function, given, packed)
+                if _same(recorded, function, given):
+                    return recorded
+                why = "a recording of it computes something else"
+            except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+                why = str(error).strip().split("\n", 1)[0] or type(error).__name__
         print(f"textreg: {self._name} runs operator by operator, slower ({why})", file=sys.stderr)
         return None
 
 
-def recording(function: Function, given: Sequence[Tensor]) -> Function:
+def recording(
+    function: Function, given: Sequence[Tensor], packed: PackedConvolutions | None = None
+) -> Function:
     """The operators that a function calls of tensors like these, without those that do nothing.
+
+    Args:
+        function: of tensors.
+        given: what it is called with.
+        packed: where its convolutions are kept in the processor's order; none: they stay.
 
     Raises:
         RuntimeError: it asks for a value of a tensor.
@@ -118,9 +132,24 @@ def recording(function: Function, given: Sequence[Tensor]) -> Function:
         if _does_nothing(node):
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
+        if packed is not None and node.target is _ATEN.conv2d.default:
+            _pack(node, module, packed)
         node.target = _CALLED_AS.get(node.target, node.target)
     module.recompile()
     return module.forward
+
+
+def _pack(node: Any, module: Any, packed: PackedConvolutions) -> None:
+    x, *rest = node.args
+    rest = [getattr(module, str(n.target)) if isinstance(n, Node) else n for n in rest]
+    quick = packed.in_place_of(x.meta["val"], *rest)
+    if quick is None:
+        return
+    # A packed convolution brings what it reads into its own layout.
+    laid = x.args[0] if x.target is _ATEN.contiguous.default else x
+    node.target, node.args = quick, (laid,)
+    if not x.users:
+        module.graph.erase_node(x)
 
 
 def _does_nothing(node: Any) -> bool:

@@ -1,0 +1,89 @@
+"""Packed convolutions against torch's own: values, gradients, and which are packed at all."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from textreg.method.packed_convolutions import FEW, PackedConvolution, PackedConvolutions
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
+)
+
+
+def drawn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Random numbers in the layout of the denoiser's."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(len(shape) + shape[0]))
+    return x.to(dtype, memory_format=torch.channels_last if len(shape) == 4 else None)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (1, 0), (3, 0), (3, 2)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_it_is_the_convolution_and_its_gradient(
+    dtype: torch.dtype, kernel: int, padding: int, batch: int
+) -> None:
+    """To rounding here; to the last bit, where torch takes the same kernels, in a recording."""
+    weight, bias = drawn(24, 16, kernel, kernel, dtype=dtype), drawn(24, dtype=dtype)
+    x = drawn(batch, 16, 8, 8, dtype=dtype).requires_grad_()
+    packed = PackedConvolution(weight, bias, [padding, padding], x.shape)
+    ours, theirs = packed.with_gradient(x), torch.conv2d(x, weight, bias, padding=padding)
+    assert torch.equal(packed.forward(x), ours)
+    gradient = drawn(*theirs.shape, dtype=dtype)
+    pairs = [(ours, theirs), tuple(torch.autograd.grad(y, x, gradient)[0] for y in (ours, theirs))]
+    for found, wanted in pairs:
+        assert found.dtype == dtype
+        torch.testing.assert_close(found, wanted)
+
+
+def test_a_gradient_in_another_layout_is_the_same_gradient() -> None:
+    packed = PackedConvolution(drawn(24, 16, 3, 3), None, [1, 1], (2, 16, 8, 8))
+    gradient = drawn(2, 24, 8, 8)
+    assert torch.equal(packed.backward(gradient), packed.backward(gradient.contiguous()))
+
+
+def place(store: PackedConvolutions, x: Tensor, **changed: Any) -> Any:
+    weight = changed.pop("weight", WEIGHT)
+    return store.in_place_of(x, weight, **{"padding": [1, 1], **changed})
+
+
+WEIGHT = drawn(24, 16, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"stride": [2, 2]},
+        {"dilation": [2, 2]},
+        {"weight": drawn(24, 8, 3, 3), "groups": 2},
+        {"padding": [3, 3]},
+        {"weight": WEIGHT.clone().requires_grad_()},
+    ],
+)
+def test_another_kind_of_convolution_stays(changed: dict[str, Any]) -> None:
+    assert place(PackedConvolutions(), drawn(2, 16, 8, 8)) is not None
+    assert place(PackedConvolutions(), drawn(2, 16, 8, 8), **changed) is None
+
+
+def test_what_packing_wins_nothing_for_stays() -> None:
+    side = int(FEW**0.5)
+    assert place(PackedConvolutions(), drawn(2, 16, side, side)) is None
+    assert place(PackedConvolutions(), drawn(2, 16, side, side - 1)) is not None
+
+
+def test_kernels_that_round_otherwise_stay() -> None:
+    """Of one small picture in float32 torch takes its own."""
+    assert place(PackedConvolutions(), drawn(1, 16, 8, 8)) is None
+
+
+def test_a_weight_is_packed_once_for_each_shape() -> None:
+    store = PackedConvolutions()
+    with torch.no_grad():
+        first = place(store, drawn(2, 16, 8, 8))
+        assert place(store, drawn(2, 16, 8, 8)).__self__ is first.__self__
+        assert place(store, drawn(3, 16, 8, 8)).__self__ is not first.__self__
+    trained = place(store, drawn(2, 16, 8, 8))
+    assert trained.__self__ is first.__self__
+    assert trained != first
