@@ -19,7 +19,15 @@ def drawn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return x.to(dtype, memory_format=torch.channels_last if len(shape) == 4 else None)  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+BF16 = pytest.param(
+    torch.bfloat16,
+    marks=pytest.mark.skipif(
+        not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has no bf16"
+    ),
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, BF16])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (1, 0), (3, 0), (3, 2)])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_it_is_the_convolution_and_its_gradient(

@@ -14,8 +14,13 @@ from graph_stand_in import heard
 from textreg.backbone import Backbone
 from textreg.method import recorded_passes
 from textreg.method.denoiser import Denoiser
+from textreg.method.packed_convolutions import PackedConvolution, PackedConvolutions
 from textreg.method.recorded_passes import RecordedPasses, recording
 from textreg.speed import with_way
+
+with_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -97,9 +102,11 @@ def test_with_activations_computed_twice_nothing_is_replayed(
     assert passed == [1]
 
 
-def operators(function: Callable[..., Tensor], *given: Tensor) -> list[str]:
+def operators(
+    function: Callable[..., Tensor], *given: Tensor, packed: PackedConvolutions | None = None
+) -> list[str]:
     """Names of what a recording calls."""
-    graph = recording(function, given).__self__.graph  # type: ignore[attr-defined]
+    graph = recording(function, given, packed).__self__.graph  # type: ignore[attr-defined]
     return [n.target.__name__ for n in graph.nodes if n.op == "call_function"]
 
 
@@ -118,6 +125,45 @@ def test_what_changes_something_is_done() -> None:
         return functional.dropout(x / 1.0, 0.5, training=True)
 
     assert operators(function, torch.arange(3)) == ["div", "dropout.default"]
+
+
+WEIGHT = torch.randn(8, 8, 3, 3)
+
+
+@with_onednn
+def test_a_convolution_is_packed_and_reads_any_layout() -> None:
+    def function(x: Tensor) -> Tensor:
+        """As diffusers' transformers, which leave channels_last."""
+        return torch.conv2d(x.permute(0, 3, 1, 2).contiguous(), WEIGHT, padding=1).sin()
+
+    x = torch.randn(2, 4, 4, 8)
+    store = PackedConvolutions()
+    found = operators(function, x, packed=store)
+    assert found == ["permute", "with_gradient", "sin.default"]
+    with torch.no_grad():
+        assert operators(function, x, packed=store) == ["permute", "forward", "sin.default"]
+    assert operators(function, x) == ["permute", "contiguous.default", "conv2d", "sin.default"]
+
+
+@with_onednn
+def test_where_packing_rounds_otherwise_a_recording_goes_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[int] = []
+    forward = PackedConvolution.forward
+
+    def other(self: PackedConvolution, x: Tensor) -> Tensor:
+        tried.append(len(x))
+        return forward(self, x).nextafter(torch.tensor(torch.inf))
+
+    monkeypatch.setattr(PackedConvolution, "forward", other)
+    own, x = RecordedPasses("it"), torch.randn(2, 8, 4, 4)
+    for _ in range(5):
+        found = own(lambda x: torch.conv2d(x, WEIGHT), x)
+        assert torch.equal(found, torch.conv2d(x, WEIGHT))
+    assert tried == [2]
+    assert None not in own._recorded.values()
+    assert capsys.readouterr().err == ""
 
 
 def test_one_tensor_given_twice_may_be_two_the_next_time() -> None:
