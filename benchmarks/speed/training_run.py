@@ -130,12 +130,12 @@ class StepTimes:
 
 @contextmanager
 def recorded_at_once() -> Generator[None]:
-    """The denoiser records a shape at its first pass, in the warm-up.
+    """The denoiser records a shape at its second pass, in the warm-up.
 
     So a step is timed as in the middle of a run.
     """
     before = recorded_passes.COMES_BACK
-    recorded_passes.COMES_BACK = 0
+    recorded_passes.COMES_BACK = 1
     try:
         yield
     finally:

@@ -82,10 +82,10 @@ def test_weights_and_what_is_denoised_lie_in_channels_last(
 
 
 @pytest.mark.parametrize("side", [8, 1])
-def test_half_precision_normalises_in_the_layout_it_is_given(
+def test_half_precision_normalises_by_the_plain_kernel_and_keeps_channels_last(
     random: torch.Generator, side: int
 ) -> None:
-    """By the kernel of the plain layout, on a CPU; to rounding of bfloat16."""
+    """On a CPU; to rounding of bfloat16."""
     norm = nn.GroupNorm(4, 32).bfloat16()
     x = torch.randn(2, 32, side, 8, generator=random).bfloat16()
     x = x.contiguous(memory_format=torch.channels_last)
@@ -179,17 +179,24 @@ def test_concepts_in_one_call_are_each_alone(
 
 
 def test_fused_attention_is_the_plain_products(
-    denoiser: Denoiser,
-    projections: TextProjections,
-    random: torch.Generator,
-    monkeypatch: pytest.MonkeyPatch,
+    random: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x_t, t, text = inputs(random, 1)
-    with torch.no_grad():
-        plain = denoiser(x_t, t, projections(text[None]))
-        monkeypatch.setattr(denoiser_module, "_FUSED_FROM", 0)
-        fused = denoiser(x_t, t, projections(text[None]))
-    torch.testing.assert_close(fused, plain, **EXACT)
+    """Which half precision takes on a CPU while there are few scores."""
+    monkeypatch.setattr(denoiser_module, "_half_on_cpu", lambda _: True)
+    query, key, value = torch.randn(3, 2, 5, 24, generator=random, **LAST)
+    found: list[Tensor] = []
+    fused: list[bool] = []
+    attend = nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        nn.functional,
+        "scaled_dot_product_attention",
+        lambda *given: fused.append(True) or attend(*given),
+    )
+    for most in (0, 5 * 5, 5 * 5 + 1):
+        monkeypatch.setattr(denoiser_module, "_FUSED_FROM", most)
+        found.append(denoiser_module._attend(query, key, value, 3))
+    assert len(fused) == 2
+    torch.testing.assert_close(found[2], found[0], **EXACT)
 
 
 def test_the_text_argument_is_not_read(

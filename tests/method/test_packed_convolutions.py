@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from textreg.method.packed_convolutions import FEW, PackedConvolution, PackedConvolutions
+from textreg.method import packed_convolutions
+from textreg.method.packed_convolutions import PackedConvolution, PackedConvolutions
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
@@ -28,27 +29,29 @@ BF16 = pytest.param(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, BF16])
-@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (1, 0), (3, 0), (3, 2)])
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 1), (5, 3)])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_it_is_the_convolution_and_its_gradient(
-    dtype: torch.dtype, kernel: int, padding: int, batch: int
+    dtype: torch.dtype, kernel: tuple[int, int], batch: int
 ) -> None:
     """To rounding here; to the last bit, where torch takes the same kernels, in a recording."""
-    weight, bias = drawn(24, 16, kernel, kernel, dtype=dtype), drawn(24, dtype=dtype)
-    x = drawn(batch, 16, 8, 8, dtype=dtype).requires_grad_()
-    packed = PackedConvolution(weight, bias, [padding, padding], x.shape)
+    weight = drawn(24, 16, *kernel, dtype=dtype) / (16 * kernel[0] * kernel[1]) ** 0.5
+    bias, x = drawn(24, dtype=dtype), drawn(batch, 16, 8, 6, dtype=dtype).requires_grad_()
+    packed = PackedConvolution(weight, bias, x.shape)
+    padding = [(side - 1) // 2 for side in kernel]
     ours, theirs = packed.with_gradient(x), torch.conv2d(x, weight, bias, padding=padding)
     assert torch.equal(packed.forward(x), ours)
     gradient = drawn(*theirs.shape, dtype=dtype)
-    pairs = [(ours, theirs), tuple(torch.autograd.grad(y, x, gradient)[0] for y in (ours, theirs))]
-    for found, wanted in pairs:
-        assert found.dtype == dtype
-        torch.testing.assert_close(found, wanted)
+    found, wanted = (torch.autograd.grad(y, x, gradient)[0] for y in (ours, theirs))
+    assert ours.dtype == found.dtype == dtype
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(found, wanted)
 
 
-def test_a_gradient_in_another_layout_is_the_same_gradient() -> None:
-    packed = PackedConvolution(drawn(24, 16, 3, 3), None, [1, 1], (2, 16, 8, 8))
-    gradient = drawn(2, 24, 8, 8)
+def test_what_lies_in_another_layout_is_the_same() -> None:
+    packed = PackedConvolution(drawn(24, 16, 3, 3), None, (2, 16, 8, 8))
+    x, gradient = drawn(2, 16, 8, 8), drawn(2, 24, 8, 8)
+    assert torch.equal(packed.forward(x), packed.forward(x.contiguous()))
     assert torch.equal(packed.backward(gradient), packed.backward(gradient.contiguous()))
 
 
@@ -63,11 +66,13 @@ WEIGHT = drawn(24, 16, 3, 3)
 @pytest.mark.parametrize(
     "changed",
     [
-        {"stride": [2, 2]},
+        {"stride": 2},
         {"dilation": [2, 2]},
         {"weight": drawn(24, 8, 3, 3), "groups": 2},
-        {"padding": [3, 3]},
+        {"padding": 0},
+        {"padding": "same"},
         {"weight": WEIGHT.clone().requires_grad_()},
+        {"weight": drawn(4, 16, 3, 3)},
     ],
 )
 def test_another_kind_of_convolution_stays(changed: dict[str, Any]) -> None:
@@ -76,7 +81,7 @@ def test_another_kind_of_convolution_stays(changed: dict[str, Any]) -> None:
 
 
 def test_what_packing_wins_nothing_for_stays() -> None:
-    side = int(FEW**0.5)
+    side = int(packed_convolutions._FEW**0.5)
     assert place(PackedConvolutions(), drawn(2, 16, side, side)) is None
     assert place(PackedConvolutions(), drawn(2, 16, side, side - 1)) is not None
 
@@ -95,3 +100,13 @@ def test_a_weight_is_packed_once_for_each_shape() -> None:
     trained = place(store, drawn(2, 16, 8, 8))
     assert trained.__self__ is first.__self__
     assert trained != first
+
+
+def test_no_more_is_packed_than_a_share_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there already stays."""
+    monkeypatch.setattr(packed_convolutions, "_MOST", 3 * WEIGHT.nbytes)
+    store = PackedConvolutions()
+    assert place(store, drawn(2, 16, 8, 8)) is not None
+    assert place(store, drawn(3, 16, 8, 8)) is None
+    assert place(store, drawn(2, 16, 8, 8)) is not None
+    assert len(store) == 1

@@ -1,7 +1,8 @@
 """The frozen denoiser f(x_t, t, {K, V}): a diffusers UNet called with keys and values from outside.
 
 Every cross-attention reads its keys and values from the call instead of computing them from text;
-nothing else of the UNet changes, unless the call brings an edit of attention's other projections.
+nothing else of what the UNet computes changes, unless the call brings an edit of attention's other
+projections.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
 
 
 def _normalise(norm: nn.GroupNorm, x: Tensor) -> Tensor:
-    """What norm does of x, [batch, channels, height, width], and in its layout."""
-    if not _half_on_cpu(x):
+    """What norm does of x; of pictures in half precision on a CPU in channels_last."""
+    if x.ndim != 4 or not _half_on_cpu(x):
         return nn.GroupNorm.forward(norm, x)
     # torch's kernel for channels_last takes up to sixteen times as long there.
     return nn.GroupNorm.forward(norm, x.contiguous()).contiguous(memory_format=torch.channels_last)
@@ -139,6 +140,9 @@ class Denoiser(nn.Module):
         """
         super().__init__()
         self.pixels, self._kept = pixels, True
+        # Of Apple's GPUs it has not been tried.
+        tried = next(unet.parameters()).device.type in ("cpu", "cuda", "meta")
+        self._layout = torch.channels_last if tried else torch.preserve_format
         for name, module in unet.named_modules():
             if name.endswith(("attn1", "attn2")) and (
                 module.group_norm is not None
@@ -158,10 +162,10 @@ class Denoiser(nn.Module):
             elif name.endswith("attn2"):
                 module.forward = partial(TextAttention(name, layer), module)
                 layer += 1
-            elif isinstance(module, nn.GroupNorm):
+            elif type(module) is nn.GroupNorm:
                 module.forward = partial(_normalise, module)  # type: ignore[method-assign]
-        self.unet = unet.to(memory_format=torch.channels_last)
-        self._recorded = RecordedPasses("the denoiser")
+        self.unet = unet.to(memory_format=self._layout)
+        self.recorded = RecordedPasses("the denoiser")
 
     def _flat(self, with_pooled: bool, x_t: Tensor, t: Tensor, *rest: Tensor) -> Tensor:
         """`eager` of keys and values one by one, and then the pooled vector if there is one."""
@@ -181,7 +185,7 @@ class Denoiser(nn.Module):
             return self.eager(x_t, t, keys_values, pooled, edit)
         heard = () if pooled is None else (pooled,)
         flat = partial(self._flat, pooled is not None)
-        return self._recorded(flat, x_t, t, *keys_values, *heard)
+        return self.recorded(flat, x_t, t, *keys_values, *heard)
 
     def eager(
         self,
@@ -207,7 +211,7 @@ class Denoiser(nn.Module):
         given = [x.to(dtype) for x in keys_values]
         # The text itself is not read any more; any tensor of the right batch will do.
         return self.unet(
-            x_t.to(dtype, memory_format=torch.channels_last),
+            x_t.to(dtype, memory_format=self._layout),
             t,
             encoder_hidden_states=given[0],
             cross_attention_kwargs={"keys_values": given, "edit": edit},

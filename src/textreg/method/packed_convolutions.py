@@ -2,7 +2,7 @@
 
 torch brings a convolution's weights into that order at each call, forward and again backward. Where
 a picture has few positions that takes longer than the convolution itself. Here it is done once; the
-kernels are the same (oneDNN's), and so is the result.
+kernels are oneDNN's in either case.
 """
 
 from __future__ import annotations
@@ -13,57 +13,57 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-FEW = 32 * 32
+_FEW = 32 * 32
 """Positions of a picture below which weights are packed. A choice: with more it gains a tenth and
-less, and packed weights, for the pass and for its gradient, take twice the memory of plain ones."""
+less (decision 0080)."""
+_NARROW = 16
+"""Channels below which they are not: little to gain, and other kernels backward."""
+_MOST = 2**28
+"""Bytes of packed weights. A choice: small models stay below it, and large ones need the memory."""
 
 
 class PackedConvolution:
-    """A frozen convolution of stride 1."""
+    """A frozen convolution of stride 1, and as many positions after it as before."""
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, padding: Sequence[int], shape: Sequence[int]
-    ):
+    def __init__(self, weight: Tensor, bias: Tensor | None, shape: Sequence[int]):
         """Pack a weight of [out, in, height, width]; `shape`: of what it will be given."""
-        self._plain, self._bias, self._padding = weight, bias, list(padding)
+        self._plain, self._bias = weight, bias
         self._batch, _, *self._sides = shape
-        self._packed = self._in_order(weight, self._padding)
+        self._padding = [(side - 1) // 2 for side in weight.shape[2:]]
+        self._packed = self._in_order(weight)
 
     @cached_property
-    def _turned(self) -> tuple[Tensor, list[int]]:
-        """Weight and padding of the convolution that takes the output's gradient to the input's.
+    def _turned(self) -> Tensor:
+        """The weight of the convolution that takes the output's gradient to the input's.
 
         The kernel is turned by half a circle, and in and out have changed places.
         """
-        turned = self._plain.flip(2, 3).transpose(0, 1).contiguous()
-        padding = [side - 1 - p for side, p in zip(turned.shape[2:], self._padding, strict=True)]
-        return self._in_order(turned, padding), padding
+        return self._in_order(self._plain.flip(2, 3).transpose(0, 1).contiguous())
 
-    def _in_order(self, weight: Tensor, padding: list[int]) -> Tensor:
-        like = (self._batch, weight.shape[1], *self._sides)
+    def _in_order(self, weight: Tensor) -> Tensor:
+        shape = (self._batch, weight.shape[1], *self._sides)
         return torch.ops.aten.mkldnn_reorder_conv2d_weight.default(
-            weight.detach().to_mkldnn(), padding, [1, 1], [1, 1], 1, like
+            weight.detach().to_mkldnn(), self._padding, [1, 1], [1, 1], 1, shape
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of x, [batch, in, height, width] in any layout, without a gradient."""
-        return _convolved(x, self._packed, self._bias, self._padding)
+        return self._convolved(x, self._packed, self._bias)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """The gradient of x from that of the convolution."""
-        weight, padding = self._turned
-        return _convolved(gradient, weight, None, padding)
+        return self._convolved(gradient, self._turned, None)
 
     def with_gradient(self, x: Tensor) -> Tensor:
         """The convolution of x, with a gradient."""
         return _WithGradient.apply(x, self)  # type: ignore[no-any-return]
 
-
-def _convolved(x: Tensor, packed: Tensor, bias: Tensor | None, padding: list[int]) -> Tensor:
-    x = x.contiguous(memory_format=torch.channels_last)
-    call = torch.ops.mkldnn._convolution_pointwise.default
-    return call(x, packed, bias, padding, [1, 1], [1, 1], 1, "none", [], "")
+    def _convolved(self, x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        call = torch.ops.mkldnn._convolution_pointwise.default
+        return call(x, packed, bias, self._padding, [1, 1], [1, 1], 1, "none", [], "")
 
 
 class _WithGradient(torch.autograd.Function):
@@ -73,25 +73,32 @@ class _WithGradient(torch.autograd.Function):
         return convolution.forward(x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    @once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, None]:
         return ctx.convolution.backward(gradients[0]), None
 
 
 class PackedConvolutions:
-    """The convolutions of a model that recordings share."""
+    """The convolutions of a model that its recordings share."""
 
     def __init__(self) -> None:
         """None yet."""
         self._packed: dict[tuple[Any, ...], PackedConvolution] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._packed)
 
     def in_place_of(
         self,
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None = None,
-        stride: Sequence[int] = (1, 1),
-        padding: Sequence[int] = (0, 0),
-        dilation: Sequence[int] = (1, 1),
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | str = 0,
+        dilation: int | Sequence[int] = 1,
         groups: int = 1,
     ) -> Callable[[Tensor], Tensor] | None:
         """What does the same as torch.conv2d, of x alone.
@@ -106,21 +113,31 @@ class PackedConvolutions:
             groups: of channels.
 
         Returns:
-            None where packing wins nothing, or where torch takes other kernels, which round
-            otherwise.
+            None where packing wins little or takes too much, and where torch takes other kernels,
+            which round otherwise.
         """
-        few = x.shape[2] * x.shape[3] < FEW
-        simple = groups == 1 and all(n == 1 for n in (*stride, *dilation))
-        simple = simple and all(p < k for p, k in zip(padding, weight.shape[2:], strict=True))
-        if not (few and simple) or weight.requires_grad:
+        if isinstance(padding, str) or x.ndim != 4 or weight.requires_grad:
+            return None
+        stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
+        small = x.shape[2] * x.shape[3] < _FEW and min(weight.shape[:2]) >= _NARROW
+        kept = all(2 * p == k - 1 for p, k in zip(padding, weight.shape[2:], strict=True))
+        if not small or not kept or groups != 1 or not stride == dilation == (1, 1):
             return None
         kernels = torch._C._select_conv_backend(
             x, weight, bias, stride, padding, dilation, False, (0, 0), groups
         )
         if kernels.name != "Mkldnn":
             return None
-        which = (weight.data_ptr(), *padding, *x.shape)
+        # An order may depend on the shape: in another's, a convolution took fifty times as long.
+        which = (weight.data_ptr(), None if bias is None else bias.data_ptr(), *x.shape)
         if which not in self._packed:
-            self._packed[which] = PackedConvolution(weight, bias, padding, x.shape)
+            if self._bytes + 2 * weight.nbytes > _MOST:
+                return None
+            self._bytes += 2 * weight.nbytes
+            self._packed[which] = PackedConvolution(weight, bias, x.shape)
         packed = self._packed[which]
         return packed.with_gradient if torch.is_grad_enabled() else packed.forward
+
+
+def _pair(number: int | Sequence[int]) -> tuple[int, ...]:
+    return (number, number) if isinstance(number, int) else tuple(number)
