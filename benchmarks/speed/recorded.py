@@ -70,7 +70,7 @@ def measure(arguments: argparse.Namespace) -> None:
             training(denoiser, *inputs)
             begun = time.perf_counter()
             training(denoiser, *inputs)
-            seconds, packed = time.perf_counter() - begun, len(denoiser.recorded.packed)
+            seconds, packed = time.perf_counter() - begun, len(denoiser.recorded.packed or ())
             line = f"{dtype}, batch {batch}: recorded in {seconds:.2f} s, {packed} packed so far"
             for name, work in (("drawing", drawing), ("training", training)):
                 calls = [partial(work, one, *inputs) for one in (denoiser.eager, denoiser)]

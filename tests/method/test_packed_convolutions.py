@@ -73,6 +73,7 @@ WEIGHT = drawn(24, 16, 3, 3)
         {"padding": "same"},
         {"weight": WEIGHT.clone().requires_grad_()},
         {"weight": drawn(4, 16, 3, 3)},
+        {"bias": drawn(24).requires_grad_()},
     ],
 )
 def test_another_kind_of_convolution_stays(changed: dict[str, Any]) -> None:
@@ -92,14 +93,15 @@ def test_kernels_that_round_otherwise_stay() -> None:
 
 
 def test_a_weight_is_packed_once_for_each_shape() -> None:
+    """Whether a gradient is wanted or not."""
     store = PackedConvolutions()
+    first = place(store, drawn(2, 16, 8, 8))
+    assert first == first.__self__.forward
+    assert place(store, drawn(3, 16, 8, 8)).__self__ is not first.__self__
+    trained = place(store, drawn(2, 16, 8, 8).requires_grad_())
+    assert trained == first.__self__.with_gradient
     with torch.no_grad():
-        first = place(store, drawn(2, 16, 8, 8))
-        assert place(store, drawn(2, 16, 8, 8)).__self__ is first.__self__
-        assert place(store, drawn(3, 16, 8, 8)).__self__ is not first.__self__
-    trained = place(store, drawn(2, 16, 8, 8))
-    assert trained.__self__ is first.__self__
-    assert trained != first
+        assert place(store, drawn(2, 16, 8, 8).requires_grad_()) == first
 
 
 def test_no_more_is_packed_than_a_share_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:

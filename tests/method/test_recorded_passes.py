@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import Tensor
@@ -140,6 +141,8 @@ SIGNS = itertools.cycle([1.0, -1.0])
     [
         (lambda x: x if x.sum() > 0 else -x, "asks a tensor for __bool__"),
         (lambda x: x + torch.rand(1), "a recording of it computes something else"),
+        (lambda x: x * len(x.nonzero()) * len(x[x > 0]), "a recording of it computes"),
+        (lambda x: x * numpy.float64(0.5), "np"),
         (lambda x: 0 * x * next(SIGNS), "a recording of it computes something else"),
     ],
 )

@@ -104,7 +104,7 @@ class PackedConvolutions:
         """What does the same as torch.conv2d, of x alone.
 
         Args:
-            x: of the shape and type that it will be given.
+            x: of the shape and type that it will be given, and with a gradient if it will have one.
             weight: and the rest as for torch.conv2d.
             bias: one number an output.
             stride: of the kernel's steps.
@@ -116,7 +116,8 @@ class PackedConvolutions:
             None where packing wins little or takes too much, and where torch takes other kernels,
             which round otherwise.
         """
-        if isinstance(padding, str) or x.ndim != 4 or weight.requires_grad:
+        trained = weight.requires_grad or (bias is not None and bias.requires_grad)
+        if isinstance(padding, str) or x.ndim != 4 or trained:
             return None
         stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
         small = x.shape[2] * x.shape[3] < _FEW and min(weight.shape[:2]) >= _NARROW
@@ -129,14 +130,15 @@ class PackedConvolutions:
         if kernels.name != "Mkldnn":
             return None
         # An order may depend on the shape: in another's, a convolution took fifty times as long.
-        which = (weight.data_ptr(), None if bias is None else bias.data_ptr(), *x.shape)
+        which = (weight.data_ptr(), weight.shape, bias is None or bias.data_ptr(), x.shape)
         if which not in self._packed:
             if self._bytes + 2 * weight.nbytes > _MOST:
                 return None
             self._bytes += 2 * weight.nbytes
             self._packed[which] = PackedConvolution(weight, bias, x.shape)
         packed = self._packed[which]
-        return packed.with_gradient if torch.is_grad_enabled() else packed.forward
+        wanted = torch.is_grad_enabled() and x.requires_grad
+        return packed.with_gradient if wanted else packed.forward
 
 
 def _pair(number: int | Sequence[int]) -> tuple[int, ...]:

@@ -23,13 +23,12 @@ COMES_BACK = 32
 """Passes of a shape after which it is recorded. A choice: recording, with its check, takes as long
 as some 32 passes of a small denoiser win."""
 _SLOW = 0.25
-"""Seconds of a pass from which it is not recorded. A choice: what Python costs of it is a fiftieth
-and less, and recording takes several passes."""
+"""Seconds of a pass forward from which it is not recorded. A choice: what Python costs of it is a
+fiftieth and less."""
 _MOST = 8
-"""Shapes that are recorded. A choice: each packs convolutions of its own."""
+"""Recordings. A choice: each packs convolutions of its own."""
 
-
-_CANNOT = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
+_CANNOT = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, NameError, SyntaxError)
 """What recording raises of what it cannot record; a pass itself has gone through before."""
 
 
@@ -42,8 +41,8 @@ class RecordedPasses:
         self._seen: Counter[Any] = Counter()
         self._recorded: dict[Any, Function | None] = {}
         """None: not worth it, or not possible."""
-        self.packed = PackedConvolutions()
-        """What recordings call in place of torch's convolutions."""
+        self.packed: PackedConvolutions | None = PackedConvolutions()
+        """What recordings call in place of torch's convolutions; none where these differ."""
 
     def __call__(self, function: Function, *given: Tensor) -> Tensor:
         """As the function, to the last bit.
@@ -59,7 +58,8 @@ class RecordedPasses:
         )
         if shape not in self._recorded:
             self._seen[shape] += 1
-            if self._seen[shape] <= COMES_BACK or len(self._recorded) >= _MOST:
+            recorded = sum(1 for one in self._recorded.values() if one)
+            if self._seen[shape] <= COMES_BACK or recorded >= _MOST:
                 begun = time.perf_counter()
                 found = function(*given)
                 if self._seen[shape] == COMES_BACK and time.perf_counter() - begun > _SLOW:
@@ -71,10 +71,14 @@ class RecordedPasses:
     def _checked(self, function: Function, given: Sequence[Tensor]) -> Function | None:
         """A recording that gave the same; else none, with a line that says so."""
         why = ""
+        # Of other numbers: what a recording took from their values then shows.
+        other = [x.detach() / -2 if x.is_floating_point() else x for x in given]
+        for x, own in zip(given, other, strict=True):
+            own.requires_grad_(x.requires_grad)
         # Packed convolutions are the same to the last bit here, but may not be everywhere.
         for packed in (self.packed, None):
             try:
-                recorded = recording(function, given, packed)
+                recorded = recording(function, other, packed)
                 if _same(recorded, function, given):
                     return recorded
                 why = "a recording of it computes something else"
@@ -82,7 +86,7 @@ class RecordedPasses:
                 why = str(error).strip().split("\n", 1)[0] or type(error).__name__
             if not packed:
                 break
-            self.packed = PackedConvolutions()
+            self.packed = None
         print(f"textreg: {self._name} runs operator by operator, slower ({why})", file=sys.stderr)
         return None
 
@@ -105,6 +109,8 @@ def _same(ours: Function, theirs: Function, given: Sequence[Tensor]) -> bool:
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are of one type and equal, signs of zeros too; what is no number is."""
+    """Whether two tensors are of one type and shape, and equal: signs of zeros, and NaN, too."""
+    if (a.dtype, a.shape) != (b.dtype, b.shape):
+        return False
     equal = (a == b) & (a.signbit() == b.signbit())
-    return a.dtype == b.dtype and bool((equal | (a.isnan() & b.isnan())).all())
+    return bool((equal | (a.isnan() & b.isnan())).all())
