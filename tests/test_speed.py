@@ -27,14 +27,58 @@ TORCHS_OWN = pytest.mark.filterwarnings(
 """Warnings of its compiler about itself."""
 
 
+class Wrong(torch.autograd.Function):
+    """The same, with twice the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return 2 * gradients[0]
+
+
+def test_what_is_compiled_to_something_else_is_refused(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each shape; what is the same goes on."""
+    wrong_of = {3}
+
+    def compiled(eager: Callable[..., Tensor], **_: Any) -> Callable[..., Tensor]:
+        def forward(x_t: Tensor, *rest: Any) -> Tensor:
+            prediction = eager(x_t, *rest)
+            return Wrong.apply(prediction) if len(x_t) in wrong_of else prediction  # type: ignore[return-value]
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    quick = with_way(backbone, "compile").denoiser
+    for _ in range(2):
+        quick(*heard(backbone, 1)).sum().backward()
+    with pytest.raises(UserError, match="--speed compile: what torch compiled"):
+        quick(*heard(backbone, 3))
+
+
+@pytest.fixture
+def sound_compiler(backbone: Backbone) -> None:
+    """torch 2.13 compiles the tests' base to other gradients on a CPU (docs/log.md)."""
+    try:
+        with_way(backbone, "compile").denoiser(*heard(backbone, 1))
+    except UserError as error:
+        pytest.xfail(str(error))
+
+
 @pytest.mark.slow
 @TORCHS_OWN
+@pytest.mark.usefixtures("sound_compiler")
 def test_compiled_is_as_eager(backbone: Backbone) -> None:
     assert_as_eager(backbone, "compile")
 
 
 @pytest.mark.slow
 @TORCHS_OWN
+@pytest.mark.usefixtures("sound_compiler")
 def test_a_compiled_run_goes_on_exactly(backbone: Backbone, make_run: Callable[..., Run]) -> None:
     """And it ends, to rounding, where the eager one ends."""
     compiled = {"speed": "compile", "save_steps": 1}

@@ -100,12 +100,12 @@ class Graphs:
             # A capture that fails may leave its stream the current one.
             with torch.cuda.stream(torch.cuda.current_stream()):
                 graphed: Any = torch.cuda.make_graphed_callables(forward, samples)
-            alike = _alike(values_and_gradients(graphed, given), wanted)
+            same = alike(values_and_gradients(graphed, given), wanted)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             raise GraphsFailed(f"torch could not capture it ({first_line(error)})") from None
-        if not alike:
+        if not same:
             raise GraphsFailed("here they do not compute what the eager denoiser does")
         return graphed
 
@@ -125,7 +125,7 @@ def first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
-def _alike(found: Sequence[list[Tensor]], wanted: Sequence[list[Tensor]]) -> bool:
+def alike(found: Sequence[list[Tensor]], wanted: Sequence[list[Tensor]]) -> bool:
     """Whether each list is the wanted one to rounding; what overflows must do so in both."""
     for ours, theirs in zip(found, wanted, strict=True):
         squares = [_squares(a, b) for a, b in zip(ours, theirs, strict=True)]

@@ -23,10 +23,18 @@ from torch import Tensor
 
 from textreg.backbone import Backbone, device_of
 from textreg.config import Run
-from textreg.cuda_graphs import Graphs, GraphsFailed, first_line, free_graphs, has_graphs
+from textreg.cuda_graphs import (
+    Graphs,
+    GraphsFailed,
+    alike,
+    first_line,
+    free_graphs,
+    has_graphs,
+)
 from textreg.errors import UserError
 from textreg.method.attention_edit import Edited
 from textreg.method.denoiser import Denoiser
+from textreg.method.recorded_passes import values_and_gradients
 from textreg.run_folder import RunFolder
 
 Way = Literal["eager", "compile", "graph"]
@@ -264,16 +272,21 @@ class _Quick(Denoiser):
 
 
 def _compiled(plain: Denoiser) -> Forward:
-    """torch.compile of the whole forward pass, anew for each shape."""
+    """torch.compile of the whole forward pass, anew for each shape, and checked at each."""
     from torch._dynamo import config
     from torch._dynamo.exc import TorchDynamoException
 
     config.recompile_limit = max(config.recompile_limit, _SHAPES)
     # Shapes as they are: what kernels a shape gets must not depend on the shapes before it.
     compiled: Any = torch.compile(plain.eager, fullgraph=True, dynamic=False)
+    checked: set[Any] = set()
 
     def forward(x_t: Tensor, t: Tensor, keys_values: list[Tensor], pooled: Tensor | None) -> Tensor:
+        shape = (x_t.shape, pooled is None)
         try:
+            if shape not in checked:
+                _require_as_eager(compiled, plain, x_t, t, keys_values, pooled)
+                checked.add(shape)
             return compiled(x_t, t, keys_values, pooled)
         except TorchDynamoException as error:
             # The first line may be no more than who raised what the second says.
@@ -283,3 +296,28 @@ def _compiled(plain: Denoiser) -> Forward:
             ) from None
 
     return forward
+
+
+def _require_as_eager(
+    compiled: Forward,
+    plain: Denoiser,
+    x_t: Tensor,
+    t: Tensor,
+    keys_values: list[Tensor],
+    pooled: Tensor | None,
+) -> None:
+    """Refuse what torch compiled to something else; docs/log.md has a case.
+
+    Raises:
+        UserError: its prediction or its gradients are not the eager denoiser's, to rounding.
+    """
+
+    def by(way: Forward) -> list[list[Tensor]]:
+        return values_and_gradients(lambda *heard: way(x_t, t, list(heard), pooled), keys_values)
+
+    found, wanted = by(compiled), by(plain.eager)
+    if not alike(found, wanted):
+        raise UserError(
+            "--speed compile: what torch compiled of this denoiser computes something else, in "
+            "its prediction or its gradients; use --speed auto"
+        )
