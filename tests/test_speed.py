@@ -66,6 +66,8 @@ def sound_compiler(backbone: Backbone) -> None:
     try:
         with_way(backbone, "compile").denoiser(*heard(backbone, 1))
     except UserError as error:
+        if "computes something else" not in str(error):
+            raise
         pytest.xfail(str(error))
 
 

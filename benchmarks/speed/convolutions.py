@@ -24,6 +24,7 @@ from provenance import processor
 from recorded import in_turns
 from torch import Tensor, nn
 
+from textreg.backbone import DTYPES
 from textreg.base_files import BaseFiles
 from textreg.method.packed_convolutions import PackedConvolution, PackedConvolutions
 
@@ -32,8 +33,6 @@ from random_base import true_size
 
 Shape = tuple[int, int, int, int]
 """Channels in and out, side of the kernel, positions on a side of the picture."""
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def shapes(base: str) -> Counter[Shape]:

@@ -13,7 +13,6 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
@@ -22,26 +21,16 @@ import torch
 from torch import Tensor
 
 from textreg.backbone import Backbone, device_of
+from textreg.compiled_denoiser import Forward, compiled_denoiser
 from textreg.config import Run
-from textreg.cuda_graphs import (
-    Graphs,
-    GraphsFailed,
-    alike,
-    first_line,
-    free_graphs,
-    has_graphs,
-)
+from textreg.cuda_graphs import Graphs, GraphsFailed, first_line, free_graphs, has_graphs
 from textreg.errors import UserError
 from textreg.method.attention_edit import Edited
 from textreg.method.denoiser import Denoiser
-from textreg.method.recorded_passes import values_and_gradients
 from textreg.run_folder import RunFolder
 
 Way = Literal["eager", "compile", "graph"]
-Forward = Callable[[Tensor, Tensor, list[Tensor], Tensor | None], Tensor]
 
-_SHAPES = 64
-"""Batch shapes that are compiled: of aspect buckets, of batches that concepts left. A choice."""
 _PAYS = 0.95
 """Share of the eager time from which `auto` takes graphs. A choice: below it is noise."""
 
@@ -224,7 +213,7 @@ def with_way(backbone: Backbone, way: Way) -> Backbone:
     if way == "eager":
         forward: Forward = plain.eager
     else:
-        forward = _compiled(plain) if way == "compile" else Graphs(plain)
+        forward = compiled_denoiser(plain) if way == "compile" else Graphs(plain)
     return replace(backbone, denoiser=_Quick(plain, forward))
 
 
@@ -269,55 +258,3 @@ class _Quick(Denoiser):
         """Give the memory of graphs back, to those who draw or train after it."""
         if isinstance(self._with_gradients, Graphs):
             self._with_gradients.drop()
-
-
-def _compiled(plain: Denoiser) -> Forward:
-    """torch.compile of the whole forward pass, anew for each shape, and checked at each."""
-    from torch._dynamo import config
-    from torch._dynamo.exc import TorchDynamoException
-
-    config.recompile_limit = max(config.recompile_limit, _SHAPES)
-    # Shapes as they are: what kernels a shape gets must not depend on the shapes before it.
-    compiled: Any = torch.compile(plain.eager, fullgraph=True, dynamic=False)
-    checked: set[Any] = set()
-
-    def forward(x_t: Tensor, t: Tensor, keys_values: list[Tensor], pooled: Tensor | None) -> Tensor:
-        shape = (x_t.shape, pooled is None)
-        try:
-            if shape not in checked:
-                _require_as_eager(compiled, plain, x_t, t, keys_values, pooled)
-                checked.add(shape)
-            return compiled(x_t, t, keys_values, pooled)
-        except TorchDynamoException as error:
-            # The first line may be no more than who raised what the second says.
-            why = " ".join(str(error).split("\n", 2)[:2]).strip()
-            raise UserError(
-                f"--speed compile: torch could not compile this denoiser ({why}); use --speed eager"
-            ) from None
-
-    return forward
-
-
-def _require_as_eager(
-    compiled: Forward,
-    plain: Denoiser,
-    x_t: Tensor,
-    t: Tensor,
-    keys_values: list[Tensor],
-    pooled: Tensor | None,
-) -> None:
-    """Refuse what torch compiled to something else; docs/log.md has a case.
-
-    Raises:
-        UserError: its prediction or its gradients are not the eager denoiser's, to rounding.
-    """
-
-    def by(way: Forward) -> list[list[Tensor]]:
-        return values_and_gradients(lambda *heard: way(x_t, t, list(heard), pooled), keys_values)
-
-    found, wanted = by(compiled), by(plain.eager)
-    if not alike(found, wanted):
-        raise UserError(
-            "--speed compile: what torch compiled of this denoiser computes something else, in "
-            "its prediction or its gradients; use --speed auto"
-        )

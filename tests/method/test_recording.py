@@ -1,6 +1,7 @@
 """A recording against the function that was recorded: the same, by fewer calls."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +12,19 @@ from textreg.method.packed_convolutions import PackedConvolutions
 from textreg.method.recording import recording
 
 
+def calls(
+    function: Callable[..., Tensor], *given: Tensor, packed: PackedConvolutions | None = None
+) -> list[Any]:
+    """What a recording calls."""
+    graph = recording(function, given, packed).__self__.graph  # type: ignore[attr-defined]
+    return [n.target for n in graph.nodes if n.op == "call_function"]
+
+
 def operators(
     function: Callable[..., Tensor], *given: Tensor, packed: PackedConvolutions | None = None
 ) -> list[str]:
-    """Names of what a recording calls."""
-    graph = recording(function, given, packed).__self__.graph  # type: ignore[attr-defined]
-    return [n.target.__name__ for n in graph.nodes if n.op == "call_function"]
+    """Their names."""
+    return [call.__name__ for call in calls(function, *given, packed=packed)]
 
 
 def test_what_does_nothing_is_not_done() -> None:
@@ -37,10 +45,8 @@ def test_what_changes_something_is_done() -> None:
 
 
 def test_norms_are_called_without_their_wrappers() -> None:
-    norm = torch.nn.GroupNorm(2, 4)
-    graph = recording(norm, [torch.randn(1, 4, 3)]).__self__.graph  # type: ignore[attr-defined]
-    (call,) = (n for n in graph.nodes if n.op == "call_function")
-    assert call.target is torch.group_norm
+    (call,) = calls(torch.nn.GroupNorm(2, 4), torch.randn(1, 4, 3))
+    assert call is torch.group_norm
 
 
 def test_what_is_asked_of_a_tensor_is_no_operator() -> None:

@@ -72,9 +72,10 @@ class RecordedPasses:
         """A recording that gave the same; else none, with a line that says so."""
         why = ""
         # Of other numbers: what a recording took from their values then shows.
-        other = [x.detach() / -2 if x.is_floating_point() else x for x in given]
-        for x, own in zip(given, other, strict=True):
-            own.requires_grad_(x.requires_grad)
+        other = [
+            (x.detach() / -2).requires_grad_(x.requires_grad) if x.is_floating_point() else x
+            for x in given
+        ]
         # Packed convolutions are the same to the last bit here, but may not be everywhere.
         for packed in (self.packed, None):
             try:
