@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 def drawn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Random numbers in the layout of the denoiser's."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(len(shape) + shape[0]))
-    return x.to(dtype, memory_format=torch.channels_last if len(shape) == 4 else None)  # type: ignore[call-overload]
+    return x.to(dtype, memory_format=torch.channels_last if len(shape) == 4 else None)
 
 
 BF16 = pytest.param(

@@ -58,7 +58,7 @@ class PackedConvolution:
 
     def with_gradient(self, x: Tensor) -> Tensor:
         """The convolution of x, with a gradient."""
-        return _WithGradient.apply(x, self)  # type: ignore[no-any-return]
+        return _WithGradient.apply(x, self)
 
     def _convolved(self, x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
