@@ -58,6 +58,17 @@ def test_float64_is_float64_everywhere(backbone64: Backbone) -> None:
     assert backbone64.wide == torch.float64
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="says where memory lies")
+def test_no_weight_of_the_denoiser_lies_in_its_file(tiny_base: Path) -> None:
+    """One would keep the whole file in memory, beside what was laid out anew."""
+    backbone = load(str(tiny_base), device="cpu", dtype="fp32")  # as it is saved
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    ends = [line.split()[0].split("-") for line in lines if str(tiny_base / "unet") in line]
+    mapped = [range(int(first, 16), int(last, 16)) for first, last in ends]
+    weights = [p.data_ptr() for p in backbone.denoiser.parameters()]
+    assert not any(place in pages for place in weights for pages in mapped)
+
+
 def test_half_precision_is_the_denoisers_alone(tiny_base: Path) -> None:
     backbone = load(str(tiny_base), device="cpu", dtype="bf16")
     assert {p.dtype for p in backbone.denoiser.parameters()} == {torch.bfloat16}

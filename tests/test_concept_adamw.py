@@ -35,7 +35,7 @@ def optimizers(*, together: bool) -> tuple[dict[str, nn.Parameter], list[Concept
     parameters = {name: nn.Parameter(values) for name, values in drawn(99).items()}
     settings = Optimizer(weight_decay=0.1)
     groups = [parameters] if together else [{name: p} for name, p in parameters.items()]
-    return parameters, [ConceptAdamW(group, 0.01, settings, SHARES) for group in groups]
+    return parameters, [ConceptAdamW(group, settings, SHARES) for group in groups]
 
 
 def take(parameters: dict[str, nn.Parameter], each: list[ConceptAdamW], steps: range) -> None:

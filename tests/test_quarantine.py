@@ -16,6 +16,7 @@ from textreg.concept_adamw import ConceptAdamW
 from textreg.config import Concept, Optimizer, Run, Tuning
 from textreg.errors import QuarantineError
 from textreg.evaluate.curves import draw_curves
+from textreg.quarantine import weights_are_finite
 from textreg.run_pictures import check_pictures
 from textreg.trainer import trainings
 from textreg.training import Training
@@ -202,6 +203,15 @@ def test_the_command_ends_with_1_and_one_line(
     assert capsys.readouterr().err == "textreg: dog: no\n"
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_one_number_that_is_not_finite_is_found_and_nobody_elses(bad: float) -> None:
+    tensors = [torch.full((4, 3, 2), 3e38), torch.full((4, 5), -3e38)]
+    assert weights_are_finite(tensors).tolist() == [True] * 4
+    tensors[0][1, 2, 0] = bad
+    tensors[1][3, 4] = bad
+    assert weights_are_finite(tensors).tolist() == [True, False, True, False]
+
+
 def test_stacked_adamw_is_torchs_own_for_each_concept() -> None:
     """In float64, each concept with its own rate."""
     random = torch.Generator().manual_seed(0)
@@ -209,7 +219,7 @@ def test_stacked_adamw_is_torchs_own_for_each_concept() -> None:
     scale = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)
     settings = Optimizer(weight_decay=0.1)
     stacked = torch.nn.Parameter(start.clone())
-    ours = ConceptAdamW({"weight": stacked}, 0.01, settings)
+    ours = ConceptAdamW({"weight": stacked}, settings)
     alone = [torch.nn.Parameter(x.clone()) for x in start]
     theirs = [
         torch.optim.AdamW([p], lr=0.01 * float(s), eps=settings.epsilon, weight_decay=0.1)
@@ -218,7 +228,7 @@ def test_stacked_adamw_is_torchs_own_for_each_concept() -> None:
     for _ in range(20):
         grad = torch.randn(start.shape, generator=random, dtype=torch.float64)
         stacked.grad = grad.clone()
-        ours.step(scale)
+        ours.update(0.01, scale)
         for p, own, g in zip(alone, theirs, grad, strict=True):
             p.grad = g.clone()
             own.step()

@@ -156,8 +156,8 @@ def gradients_of_a_step(
         training.step = run.inversion.steps
         training.advance()
         with torch.no_grad():
-            for n, up in enumerate(training.edits.text.up.values()):
-                up.copy_(0.1 * torch.randn(up.shape, generator=torch.Generator().manual_seed(n)))
+            up = training.edits.text.up
+            up.copy_(0.1 * torch.randn(up.shape, generator=torch.Generator().manual_seed(0)))
     found: dict[str, Tensor] = {}
     parameters = training.stage.parameters()
 

@@ -145,6 +145,8 @@ def load(
         )
     wide = torch.float64 if dtype == "fp64" else torch.float32
     unet = files.load("unet", DTYPES[dtype]).to(place)
+    if place.type == "cpu":
+        _copy_from_file(unet)
     vae = files.load("vae", wide).to(place)
     text_encoder = files.load("text_encoder", wide).to(place)
     tokenizer = files.tokenizer()
@@ -170,6 +172,16 @@ def load(
         scheduler=_scheduler(files, place),
         device=place,
     )
+
+
+def _copy_from_file(model: Any) -> None:
+    """Give each weight memory of its own.
+
+    Weights in their file's precision lie in the file, which is in memory as a whole for as long as
+    one does: those that are laid out anew would count twice.
+    """
+    for weight in model.parameters():
+        weight.data = weight.data.clone()
 
 
 def _pair(files: BaseFiles, tokenizer: Any, first: Any, dtype: torch.dtype) -> EncoderPair | None:

@@ -12,7 +12,7 @@ from textreg.config import Optimizer
 from textreg.quarantine import undo
 
 
-class ConceptAdamW(torch.optim.Optimizer):
+class ConceptAdamW:
     """N independent AdamWs in stacked tensors; the first dimension of each is the concept.
 
     torch's own keeps one count a tensor, so that a concept that skips a step could not keep its
@@ -22,66 +22,61 @@ class ConceptAdamW(torch.optim.Optimizer):
     def __init__(
         self,
         parameters: Mapping[str, nn.Parameter],
-        rate: float,
         settings: Optimizer,
         shares: Mapping[str, float] | None = None,
     ):
         """Set up; `shares`: what the rate of some parameters is multiplied by, by name."""
-        defaults = {
-            "lr": rate,
-            "betas": (settings.beta1, settings.beta2),
-            "eps": settings.epsilon,
-            "weight_decay": settings.weight_decay,
-        }
-        super().__init__(parameters.values(), defaults)
-        self._named, self._shares = dict(parameters), dict(shares or {})
-        for p in self.param_groups[0]["params"]:
-            self.state[p] = {
+        self.parameters, self._settings = dict(parameters), settings
+        self._shares = dict(shares or {})
+        self._state = {
+            name: {
                 "step": torch.zeros(len(p), dtype=torch.float64, device=p.device),
                 "exp_avg": torch.zeros_like(p),
                 "exp_avg_sq": torch.zeros_like(p),
             }
+            for name, p in self.parameters.items()
+        }
 
     @torch.no_grad()
-    def step(self, scale: Tensor) -> None:  # type: ignore[override]
-        """Update every concept; the rate of concept n is lr * scale[n], times a name's share.
+    def update(self, rate: float, scale: Tensor) -> None:
+        """One step of every concept, at rate * scale[n] of concept n, times a name's share.
 
         A parameter has a gradient at each step or at none, so that those with one, which are of one
         type, have taken the same steps.
 
         Args:
+            rate: of learning.
             scale: [concepts], float64.
         """
-        group = self.param_groups[0]
-        beta1, beta2 = group["betas"]
+        settings = self._settings
+        beta1, beta2 = settings.beta1, settings.beta2
         numbers: dict[float, tuple[Tensor, Tensor, Tensor]] = {}
-        for name, p in self._named.items():
+        for name, p in self.parameters.items():
             if p.grad is None:
                 continue
-            state, share = self.state[p], self._shares.get(name, 1.0)
+            state, share = self._state[name], self._shares.get(name, 1.0)
             state["step"] += 1
             state["exp_avg"].lerp_(p.grad, 1 - beta1)
             state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
             if share not in numbers:
-                rate, steps = group["lr"] * share * scale, state["step"]
+                rates, steps = rate * share * scale, state["step"]
                 numbers[share] = (
-                    (1 - rate * group["weight_decay"]).to(p.dtype),
+                    (1 - rates * settings.weight_decay).to(p.dtype),
                     (1 - beta2**steps).sqrt().to(p.dtype),
-                    (rate / (1 - beta1**steps)).to(p.dtype),
+                    (rates / (1 - beta1**steps)).to(p.dtype),
                 )
             left, root, size = (along(values, p) for values in numbers[share])
-            p.mul_(left)
-            spread = (state["exp_avg_sq"].sqrt() / root).add_(group["eps"])
-            p.sub_(size * state["exp_avg"] / spread)
+            spread = state["exp_avg_sq"].sqrt().div_(root).add_(settings.epsilon)
+            p.mul_(left).addcdiv_(size * state["exp_avg"], spread, value=-1)
 
-    def update(self, rate: float, scale: Tensor) -> None:
-        """`step` at this rate."""
-        self.param_groups[0]["lr"] = rate
-        self.step(scale)
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for p in self.parameters.values():
+            p.grad = None
 
     def keep(self) -> list[Tensor]:
         """Everything that a step changes, for `undo`."""
-        return [tensor.clone() for tensor in self._changing()]
+        return [tensor.detach().clone() for tensor in self._changing()]
 
     def undo(self, which: Tensor, kept: Sequence[Tensor]) -> None:
         """Bring some concepts, [concepts], back to what `keep` gave."""
@@ -89,15 +84,14 @@ class ConceptAdamW(torch.optim.Optimizer):
 
     def _changing(self) -> list[Tensor]:
         """The parameters, the moments, the counts."""
-        params: list[Tensor] = self.param_groups[0]["params"]
-        return [*params, *(t for p in params for t in self.state[p].values())]
+        return [*self.parameters.values(), *self.tensors().values()]
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by name, NAME/KEY."""
         return {
             f"{name}/{key}": value
-            for name, p in self._named.items()
-            for key, value in self.state[p].items()
+            for name, state in self._state.items()
+            for key, value in state.items()
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -107,7 +101,7 @@ class ConceptAdamW(torch.optim.Optimizer):
 
     def factors(self) -> list[float]:
         """1: the rate is what it is."""
-        return [1.0] * len(self.param_groups[0]["params"][0])
+        return [1.0] * len(next(iter(self.parameters.values())))
 
     def averaged(self) -> None:
         """None: what trains is saved."""

@@ -130,7 +130,7 @@ def concept_optimizer(
         if isinstance(stage, Tuning) and stage.text_encoder_learning_rate is not None:
             share = stage.text_encoder_learning_rate / stage.learning_rate
             shares = {name: share for name in parameters if name.startswith("encoder.")}
-        return ConceptAdamW(parameters, stage.learning_rate, settings, shares)
+        return ConceptAdamW(parameters, settings, shares)
     own, module = _PACKAGES[settings.name], _module(settings.name)
     return EachAlone(parameters, lambda given: own.make(module, given, settings), own.numbers)
 

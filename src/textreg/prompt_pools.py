@@ -28,6 +28,7 @@ class PromptPools:
         edit: AttentionEdit | None = None,
         *,
         masked: bool = False,
+        kept_rows: Sequence[Tensor] | None = None,
     ):
         """Read the prompts.
 
@@ -37,6 +38,8 @@ class PromptPools:
             vectors: each identifier's, [N, vectors * d]; none: no prompt has one.
             edit: of the text encoders; none: they are the base's.
             masked: whether some of them will be asked for masked.
+            kept_rows: of each concept's prompts, [P, T] bool; features of the others are 0.
+                None: all are kept. For a frozen text encoder.
         """
         self._backbone, self._vectors, self._edit = texts[0].backbone, vectors, edit
         self._counts = [len(own) for own in prompts]
@@ -51,6 +54,8 @@ class PromptPools:
             TextFeatures.stack([t.encoded(own, word, masked=m) for m in states], 1)
             for t, own, word in zip(texts, prompts, words, strict=True)
         ]
+        for pool, rows in zip(self._kept, kept_rows or (), strict=kept_rows is not None):
+            pool.tokens.mul_(rows.to(pool.tokens.device)[:, None, :, None])
 
     def drawn(
         self, draws: Sequence[Sequence[Draws]], what: str, mask_ratio: float

@@ -70,12 +70,19 @@ class Quarantine:
 @torch.no_grad()
 def weights_are_finite(parameters: Iterable[Tensor]) -> Tensor:
     """Of each concept, the first dimension, whether all its numbers are finite; [concepts]."""
-    return torch.stack([p.flatten(1).isfinite().all(1) for p in parameters]).all(0)
+    # If one is not, the largest or the smallest is not, which no copy is needed for.
+    rows = [p.flatten(1) for p in parameters]
+    return (
+        torch.stack([end for own in rows for end in (own.amax(1), own.amin(1))]).isfinite().all(0)
+    )
 
 
 @torch.no_grad()
 def undo(which: Tensor, tensors: Sequence[Tensor], before: Sequence[Tensor]) -> None:
     """Bring some concepts back to before the step; a choice, as 0 x NaN is NaN."""
+    # Nearly always there is none; a GPU would have to be waited for to know.
+    if which.device.type == "cpu" and not which.any():
+        return
     for now, then in zip(tensors, before, strict=True):
         now.copy_(torch.where(along(which, now), then, now))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from textreg.adapter import Adapter
 from textreg.averages import Averages
@@ -103,10 +104,10 @@ class Training:
             vectors = self.inversion.vectors.detach()
             self.stage = TuningStage(self.run, self.texts, vectors, self.projections, self.prior)
         self.stage_index, self.step = index, 0
-        parameters, settings = self.stage.parameters(), self.run.optimizer
-        self.optimizer = concept_optimizer(parameters, self.stage.settings, settings)
+        self.parameters = self.stage.parameters()
+        self.optimizer = concept_optimizer(self.parameters, self.stage.settings, self.run.optimizer)
         decay = self.run.tuning.ema_decay if index else None
-        self.averages = Averages(parameters, decay) if decay else None
+        self.averages = Averages(self.parameters, decay) if decay else None
 
     def advance(self) -> bool:
         """Go to the next stage if this one is done; False when nothing is left to train."""
@@ -143,7 +144,7 @@ class Training:
         start = time.perf_counter()
         rate = learning_rate(paced(self.stage.settings, self.run.optimizer), self.step)
         terms = self.memory.fit(self._gradients)
-        terms = average(self.ranks, self.stage.parameters().values(), terms)
+        terms = average(self.ranks, self.parameters.values(), terms)
         norms = self._gradient_norms()
         self._clip(norms)
         kept, scale = self.optimizer.keep(), self.quarantine.scale
@@ -153,7 +154,7 @@ class Training:
         finite = [
             terms["total"].isfinite(),
             norms.isfinite(),
-            weights_are_finite(self.stage.parameters().values()),
+            weights_are_finite(self.parameters.values()),
         ]
         holds = self.quarantine.judge(finite, self.global_step + 1)
         self.optimizer.undo(~holds, kept)
@@ -173,7 +174,7 @@ class Training:
             for name, value in self._backward(*divmod(number, parts), parts).items():
                 terms[name] = terms.get(name, 0) + value / count
         if self._loss_scale != 1:
-            for parameter in self.stage.parameters().values():
+            for parameter in self.parameters.values():
                 if parameter.grad is not None:
                     parameter.grad /= self._loss_scale
         return terms
@@ -205,11 +206,11 @@ class Training:
 
     @torch.no_grad()
     def _gradient_norms(self) -> Tensor:
-        grads = [p.grad for p in self.stage.parameters().values() if p.grad is not None]
-        return torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+        grads = [p.grad for p in self.parameters.values() if p.grad is not None]
+        return vector_norm(torch.stack([vector_norm(g.flatten(1), dim=1) for g in grads]), dim=0)
 
     def _clip(self, norms: Tensor) -> None:
-        clip(self.stage.parameters().values(), norms, self.stage.max_grad_norm)
+        clip(self.parameters.values(), norms, self.stage.max_grad_norm)
 
     def _records(self, terms: dict[str, Tensor], rate: float, start: float) -> list[StepRecord]:
         """What the step did; here its results come to the host."""

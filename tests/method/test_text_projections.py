@@ -37,10 +37,11 @@ def test_every_key_and_value_is_the_formula(projections: TextProjections) -> Non
     given = projections(features)
     edits = edit(features)
     frozen = projections.weight.split(WIDTHS)
-    for m, (width, place) in enumerate(edit.places):
+    ups = edit.each(edit.up)
+    for m, width in enumerate(WIDTHS):
         assert given[m].shape == (2 * 3, 4, width)
         for n in range(2):
-            down, up = edit.down[n, m], edit.up[str(width)][n, place]
+            down, up = edit.down[n, edit.places[m]], ups[m][n].mT
             for s in range(3):
                 change = 0.5 * up @ down @ features[n, s].T
                 torch.testing.assert_close(edits[m][n, s], change.T)
@@ -51,14 +52,15 @@ def test_every_key_and_value_is_the_formula(projections: TextProjections) -> Non
 def test_places_count_every_projection_once(projections: TextProjections) -> None:
     edit = projections.edit
     assert edit is not None
-    assert edit.places == [(3, 0), (3, 1), (5, 0), (5, 1), (3, 2)]
-    assert edit.by_width.tolist() == [0, 1, 3, 4, 2]
-    assert "by_width" not in edit.state_dict()
+    assert edit.places == [0, 1, 3, 4, 2]
     assert {name: tuple(p.shape) for name, p in edit.named_parameters()} == {
         "down": (2, 5, 2, 7),
-        "up.3": (2, 3, 3, 2),
-        "up.5": (2, 2, 5, 2),
+        "up": (2, 2 * sum(WIDTHS)),
     }
+    assert [tuple(x.shape) for x in edit.by_width(edit.up)] == [(2, 3, 2, 3), (2, 2, 2, 5)]
+    taken = torch.cat([x.flatten(1) for x in edit.by_width(edit.up)], dim=1)
+    assert torch.equal(taken, edit.up)
+    assert [x.shape[2] for x in edit.each(edit.up)] == list(WIDTHS)
 
 
 def test_factors_are_the_edit_and_load_back(projections: TextProjections) -> None:
@@ -85,7 +87,7 @@ def test_first_edit_is_zero_and_each_concepts_own() -> None:
     assert torch.equal(both.down[1], alone.down[0])
     assert both.down.std().item() == pytest.approx(1 / 4, rel=0.02)
     assert abs(both.down.mean().item()) < 0.01
-    assert all(not up.any() for up in both.up.values())
+    assert not both.up.any()
     assert all(not e.any() for e in both(torch.randn(2, 1, 3, 512)))
 
 
@@ -111,9 +113,7 @@ def test_sd15_has_the_published_parameters() -> None:
     edit = projections.new_edit(10)
     assert {name: tuple(p.shape) for name, p in edit.named_parameters()} == {
         "down": (1, 32, 10, 768),
-        "up.320": (1, 10, 320, 10),
-        "up.640": (1, 10, 640, 10),
-        "up.1280": (1, 12, 1280, 10),
+        "up": (1, 10 * (10 * 320 + 10 * 640 + 12 * 1280)),
     }
     assert sum(p.numel() for p in edit.parameters()) == 495_360
 

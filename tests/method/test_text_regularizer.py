@@ -18,7 +18,7 @@ from textreg.method.text_regularizer import (
     squared_prior_loss,
 )
 
-# K, V alternate; two widths, so that the grouping of `up` matters.
+# K, V alternate; two widths, so that the order in which they stand matters.
 WIDTHS = (3, 3, 5, 5, 3, 3)
 D, RANK, SCALE = 7, 2, 0.5
 DOUBLE = torch.float64
@@ -34,15 +34,14 @@ def with_edit(concepts: int = 2, *, zero: bool = False) -> tuple[TextProjections
     edit = projections.new_edit(RANK, concepts, SCALE)
     with torch.no_grad():
         edit.down.copy_(random_tensor(*edit.down.shape, seed=1))
-        for up in edit.up.values():
-            up.copy_(0 * up if zero else random_tensor(*up.shape, seed=up.shape[2]))
+        edit.up.copy_(0 * edit.up if zero else random_tensor(*edit.up.shape, seed=3))
     return projections.with_edit(edit), edit
 
 
 def weight_change(edit: LowRankEdit, concept: int, m: int) -> Tensor:
     """dW_m = s B_m A_m, formed."""
-    width, place = edit.places[m]
-    return SCALE * edit.up[str(width)][concept, place] @ edit.down[concept, m]
+    up = edit.each(edit.up)[m][concept].mT
+    return SCALE * up @ edit.down[concept, edit.places[m]]
 
 
 def slow_term(edit: LowRankEdit, features: Tensor, *, keys_only: bool, power: int = 1) -> Tensor:
@@ -89,11 +88,10 @@ def test_in_float32_a_norm_that_cancels_is_as_good_as_the_plain_one(
     _, edit = with_edit(1)
     features = random_tensor(1, 1, 1, D, seed=2)
     with torch.no_grad():
-        for m, (width, place) in enumerate(edit.places):
-            low = edit.down[0, m] @ features[0, 0, 0]
+        for place, up in zip(edit.places, edit.each(edit.up), strict=True):
+            low = edit.down[0, place] @ features[0, 0, 0]
             along = torch.outer(low, low) / low.square().sum()
-            up = edit.up[str(width)][0, place]
-            up.copy_(size * (up - (1 - left) * up @ along))
+            up[0].copy_(size * (up[0] - (1 - left) * along @ up[0]))
     found: list[list[Tensor]] = []
     for dtype in (torch.float32, DOUBLE):
         # float64 computes with the numbers that float32 holds.
@@ -121,14 +119,14 @@ def test_gradient_at_the_zero_edit_is_zero_not_nan(term: object) -> None:
 
 def test_only_a_norm_that_is_zero_has_no_gradient() -> None:
     projections, edit = with_edit()
-    (width, place), features = edit.places[2], random_tensor(2, 1, 4, D)
+    features = random_tensor(2, 1, 4, D)
     with torch.no_grad():
-        edit.up[str(width)][0, place] = 0
-        edit.down[1, 0] = 0
+        edit.each(edit.up)[2][0] = 0
+        edit.down[1, edit.places[0]] = 0
     class_prior_loss(projections, features).sum().backward()
     assert edit.down.grad is not None
     moved = edit.down.grad.abs().amax((-2, -1)) > 0
-    assert (~moved).nonzero().tolist() == [[0, 2], [1, 0]]
+    assert (~moved).nonzero().tolist() == [[0, edit.places[2]], [1, edit.places[0]]]
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in edit.parameters())
 
 
@@ -165,12 +163,11 @@ def test_edit_prior_gives_values_no_gradient(form: str) -> None:
     else:
         squared_prior_loss(projections, gram(features), keys_only=True).sum().backward()
     assert edit.down.grad is not None
-    for m, (width, place) in enumerate(edit.places):
-        up_grad = edit.up[str(width)].grad
-        assert up_grad is not None
+    assert edit.up.grad is not None
+    for m, (place, of_up) in enumerate(zip(edit.places, edit.each(edit.up.grad), strict=True)):
         is_value = m % 2 == 1
-        assert bool((edit.down.grad[:, m] == 0).all()) is is_value
-        assert bool((up_grad[:, place] == 0).all()) is is_value
+        assert bool((edit.down.grad[:, place] == 0).all()) is is_value
+        assert bool((of_up == 0).all()) is is_value
 
 
 @pytest.mark.parametrize("keys_only", [False, True])
@@ -200,7 +197,7 @@ def test_energy_is_the_squared_norm_of_each_projection() -> None:
     for n in range(2):
         for m in range(len(WIDTHS)):
             wanted = (weight_change(edit, n, m) @ pool[n, 0].T).square().sum()
-            torch.testing.assert_close(energy[n, m], wanted)
+            torch.testing.assert_close(energy[n, edit.places[m]], wanted)
 
 
 def test_nothing_to_regularise_without_an_edit() -> None:

@@ -23,7 +23,7 @@ from textreg.method.text_projections import LowRankEdit
 class _WeightedNorms(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weights: Tensor, places: Tensor, down: Tensor, *ups: Tensor
+        ctx: Any, features: Tensor, weights: Tensor, edit: LowRankEdit, down: Tensor, up: Tensor
     ) -> Tensor:
         concepts, samples, tokens, width = features.shape
         _, projections, rank, _ = down.shape
@@ -33,13 +33,12 @@ class _WeightedNorms(torch.autograd.Function):
         low = low.reshape(-1, rank, tokens)
         wide = low.double()
         inner = torch.bmm(wide, wide.mT).view(concepts, projections, samples, rank, rank)
-        # A product of r x r and r x o is several times as fast as one of o x r and r x r.
-        turned = [up.flatten(0, 1).mT.contiguous() for up in ups]
-        outers = [torch.bmm(up, up.mT) for up in (up.double() for up in turned)]
-        outer = torch.cat([x.view(concepts, -1, 1, rank, rank) for x in outers], dim=1)
-        outer = outer.index_select(1, places)
+        # Each by itself: views of one tensor in float64 would be multiplied one by one.
+        ups = [own.double() for own in edit.by_width(up)]
+        outer = torch.cat([own @ own.mT for own in ups], dim=1)[:, :, None]
         norms = (outer * inner).sum((-2, -1)).clamp_(min=0).sqrt_()
-        ctx.save_for_backward(rows, weights, places, low, inner, outer, norms, *turned)
+        ctx.save_for_backward(rows, weights, low, inner, outer, norms, up)
+        ctx.edit = edit
         return (norms.view(concepts, -1) @ weights).to(down.dtype)
 
     @staticmethod
@@ -47,7 +46,7 @@ class _WeightedNorms(torch.autograd.Function):
     def backward(  # type: ignore[override]
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor | None, ...]:
-        rows, weights, places, low, inner, outer, norms, *turned = ctx.saved_tensors
+        rows, weights, low, inner, outer, norms, up = ctx.saved_tensors
         concepts, projections, samples, rank, _ = inner.shape
         # Of a norm that is 0 it is 0.
         share = (grads[0].double() @ weights.mT).view(norms.shape)
@@ -55,15 +54,10 @@ class _WeightedNorms(torch.autograd.Function):
         of_low = torch.bmm((outer * share).to(low.dtype).view(-1, rank, rank), low)
         of_low = of_low.view(concepts, projections, samples, rank, -1).transpose(2, 3)
         of_down = torch.bmm(of_low.reshape(concepts, projections * rank, -1), rows)
-        sums = (inner * share).sum(2).to(low.dtype)
-        sums = torch.empty_like(sums).index_copy_(1, places, sums)
-        sizes = [len(up) // concepts for up in turned]
-        of_ups = [
-            torch.bmm(own.reshape(-1, rank, rank), up).mT.unflatten(0, (concepts, -1))
-            for own, up in zip(sums.split_with_sizes(sizes, dim=1), turned, strict=True)
-        ]
-        of_down = of_down.view(concepts, projections, rank, -1)
-        return None, None, None, of_down, *of_ups
+        sums, ups = (inner * share).sum(2).to(low.dtype), ctx.edit.by_width(up)
+        parts = sums.split([own.shape[1] for own in ups], dim=1)
+        of_up = [(part @ own).flatten(1) for part, own in zip(parts, ups, strict=True)]
+        return None, None, None, of_down.view(*outer.shape[:2], rank, -1), torch.cat(of_up, dim=1)
 
 
 def weighted_norms(edit: LowRankEdit, features: Tensor, weights: Tensor) -> Tensor:
@@ -72,12 +66,10 @@ def weighted_norms(edit: LowRankEdit, features: Tensor, weights: Tensor) -> Tens
     Args:
         edit: of N concepts; the sums have gradients to its A and B.
         features: c, [N, S, T, d], constant.
-        weights: w of K sums, [M S, K] float64, constant.
+        weights: w of K sums, [M S, K] float64, constant; projections as the edit has them.
 
     Returns:
         [N, K].
     """
-    down = edit.down
-    return _WeightedNorms.apply(
-        features.to(down.dtype), weights, edit.by_width, down, *edit.up.values()
-    )
+    given = features.to(edit.down.dtype)
+    return _WeightedNorms.apply(given, weights, edit, edit.down, edit.up)

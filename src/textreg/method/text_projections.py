@@ -11,6 +11,7 @@ computed here, outside the denoiser, for N concepts at once (METHOD 4).
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -25,9 +26,9 @@ _PROJECTION = re.compile(r"attn2\.to_[kv]$")
 class LowRankEdit(nn.Module):
     """The edit dW_m = s B_m A_m of every projection m and concept n; B, and so dW, starts at 0.
 
-    `down` holds A, [N, M, r, d]; `up` holds B by output width, so that one product serves every
-    projection of that width, [N, projections of that width, o, r]; `places` says where projection
-    m is: (width, index among its width).
+    Projections of one width stand together, so that one product serves all of them: `places` says
+    where projection m stands. `down` holds A, [N, M, r, d]; `up` holds B' of each, [r, o_m], one
+    after the other, [N, r sum o_m]. Two tensors, as each costs an optimiser its calls.
     """
 
     def __init__(
@@ -35,30 +36,34 @@ class LowRankEdit(nn.Module):
     ):
         super().__init__()
         self.rank, self.scale = rank, scale
+        order = sorted(range(len(widths)), key=lambda m: widths[m])
+        self.places = [order.index(m) for m in range(len(widths))]
+        self._counts = dict(sorted(Counter(widths).items()))
         self.down = nn.Parameter(torch.zeros(concepts, len(widths), rank, features))
-        self._members = {
-            width: [m for m, w in enumerate(widths) if w == width] for width in sorted(set(widths))
-        }
-        self.places = [(width, self._members[width].index(m)) for m, width in enumerate(widths)]
-        # Where projection m stands when those of each width follow those of the last.
-        self.by_width: Tensor
-        in_order = torch.tensor([m for members in self._members.values() for m in members])
-        self.register_buffer("by_width", in_order.argsort(), persistent=False)
-        self.up = nn.ParameterDict(
-            {
-                str(width): nn.Parameter(torch.zeros(concepts, len(members), width, rank))
-                for width, members in self._members.items()
-            }
-        )
+        self.up = nn.Parameter(torch.zeros(concepts, rank * sum(widths)))
+
+    def by_width(self, up: Tensor) -> list[Tensor]:
+        """Views of `up`, or of what has its shape: those of each width, [N, those, r, width]."""
+        sizes = [count * self.rank * width for width, count in self._counts.items()]
+        return [
+            own.unflatten(1, (count, self.rank, width))
+            for own, (width, count) in zip(
+                up.split(sizes, dim=1), self._counts.items(), strict=True
+            )
+        ]
+
+    def each(self, up: Tensor) -> list[Tensor]:
+        """The same taken apart: B' of each projection, [N, r, o_m]."""
+        stood = [one for own in self.by_width(up) for one in own.unbind(1)]
+        return [stood[place] for place in self.places]
 
     @torch.no_grad()
     def initialise(self, generators: Sequence[torch.Generator]) -> None:
         """A ~ N(0, std 1/r) from each concept's own generator, B = 0 (METHOD 4)."""
         for n, random in enumerate(generators):
             draw = torch.randn(self.down.shape[1:], generator=random)
-            self.down[n].copy_(draw / self.rank)
-        for up in self.up.values():
-            up.zero_()
+            self.down[n, self.places] = (draw / self.rank).to(self.down)
+        self.up.zero_()
 
     def forward(self, features: Tensor) -> list[Tensor]:
         """Compute dW c of every projection.
@@ -69,28 +74,32 @@ class LowRankEdit(nn.Module):
         Returns:
             M tensors [N, S, T, o_m].
         """
-        low = self.scale * torch.einsum("nstd,nmrd->nmstr", features.to(self.down.dtype), self.down)
+        rows = features.to(self.down.dtype).flatten(1, 2)
+        low = self.scale * (self.down.flatten(1, 2) @ rows.mT)  # [N, M r, S T]
+        lows = low.unflatten(1, (-1, self.rank)).split(list(self._counts.values()), dim=1)
         # Taken apart at once: the gradient of one slice is as large as all.
-        lows = low.unbind(1)
-        each: dict[int, tuple[Tensor, ...]] = {}
-        for width, members in self._members.items():
-            own = torch.stack([lows[m] for m in members], dim=1)
-            each[width] = torch.einsum("nmstr,nmor->nmsto", own, self.up[str(width)]).unbind(1)
-        return [each[width][place] for width, place in self.places]
+        stood = [
+            one
+            for own, up in zip(lows, self.by_width(self.up), strict=True)
+            for one in (own.mT @ up).unflatten(2, features.shape[1:3]).unbind(1)
+        ]
+        return [stood[place] for place in self.places]
 
     def factors(self, concept: int) -> list[tuple[Tensor, Tensor]]:
         """(A [r, d], B [o, r]) of every projection, the scale multiplied into B; detached."""
+        ups = self.each(self.up.detach())
         return [
-            (down.detach(), self.scale * self.up[str(width)][concept, place].detach())
-            for down, (width, place) in zip(self.down[concept], self.places, strict=True)
+            (self.down[concept, place].detach(), (self.scale * up[concept]).mT.contiguous())
+            for place, up in zip(self.places, ups, strict=True)
         ]
 
     @torch.no_grad()
     def load_factors(self, concept: int, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Set one concept's A and B; the inverse of `factors`."""
-        for m, ((width, place), (down, up)) in enumerate(zip(self.places, pairs, strict=True)):
-            self.down[concept, m].copy_(down)
-            self.up[str(width)][concept, place].copy_(up / self.scale)
+        ups = self.each(self.up)
+        for place, own, (down, up) in zip(self.places, ups, pairs, strict=True):
+            self.down[concept, place].copy_(down)
+            own[concept].copy_(up.mT / self.scale)
 
 
 class TextProjections(nn.Module):

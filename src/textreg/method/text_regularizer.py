@@ -22,20 +22,24 @@ _KEYS, _ALL = 2, 1
 
 @lru_cache(maxsize=16)
 def _weights(
-    projections: int, samples: int, every: tuple[int, ...], scale: float, device: torch.device
+    places: tuple[int, ...],
+    samples: int,
+    every: tuple[int, ...],
+    scale: float,
+    device: torch.device,
 ) -> Tensor:
     """Of K means, each over prompts of its own and over every so-many-th projection, [M S, K]."""
-    weights = torch.zeros(projections, len(every), samples, len(every), dtype=torch.float64)
+    weights = torch.zeros(len(places), len(every), samples, len(every), dtype=torch.float64)
     for k, step in enumerate(every):
-        own = weights[::step, k, :, k]
-        own.fill_(scale / own.numel())
+        own = list(places[::step])
+        weights[own, k, :, k] = scale / (len(own) * samples)
     return weights.flatten(0, 2).to(device)
 
 
 def _means(projections: TextProjections, features: Tensor, *every: int) -> tuple[Tensor, ...]:
     """R_m, a mean over each share of the prompts, [N]; the gradient at dW = 0 is 0, not NaN."""
     edit, samples = _edit_of(projections), features.shape[1] // len(every)
-    weights = _weights(len(edit.places), samples, every, edit.scale, features.device)
+    weights = _weights(tuple(edit.places), samples, every, edit.scale, features.device)
     return weighted_norms(edit, features, weights).unbind(1)
 
 
@@ -95,22 +99,22 @@ def prior_losses(
     return of_class, of_edit
 
 
-def context_loss(projections: TextProjections, edit_features: Tensor, context: Tensor) -> Tensor:
+def context_loss(projections: TextProjections, context_features: Tensor) -> Tensor:
     """How far the edit moves keys and values of the words around the concept.
 
         mean over prompts, keys and values m of || dW_m c_j || over the context's rows j
 
     Args:
         projections: with an edit of N concepts.
-        edit_features: [N, S, T, d], S edit prompts a concept, with the identifier.
-        context: [N, S, T], the rows that are neither the identifier nor its noun.
+        context_features: [N, S, T, d], S edit prompts a concept; 0 in the rows of the identifier
+            and its noun.
 
     Returns:
         [N].
 
     Source: METHOD 9, textreg context.
     """
-    return _means(projections, edit_features * context[..., None], _ALL)[0]
+    return _means(projections, context_features, _ALL)[0]
 
 
 def weight_energy(edit: LowRankEdit) -> Tensor:
@@ -120,9 +124,8 @@ def weight_energy(edit: LowRankEdit) -> Tensor:
 
 def factor_energy(edit: LowRankEdit) -> Tensor:
     """||A_m||^2 + ||B_m||^2 of every projection, [N, M]; Source: 2505.19519."""
-    ups = [edit.up[str(width)][:, place] for width, place in edit.places]
-    sizes = [up.square().sum((-2, -1)) for up in ups]
-    return edit.down.square().sum((-2, -1)) + torch.stack(sizes, dim=1)
+    ups = [up.square().sum((-2, -1)) for up in edit.by_width(edit.up)]
+    return edit.down.square().sum((-2, -1)) + torch.cat(ups, dim=1)
 
 
 def gram(features: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -148,7 +151,7 @@ def edit_energy(edit: LowRankEdit, pooled: Tensor) -> Tensor:
         pooled: G, [N, d, d].
 
     Returns:
-        [N, M].
+        [N, M], projections in the edit's own order.
 
     Source: METHOD 5.
     """
@@ -158,11 +161,8 @@ def edit_energy(edit: LowRankEdit, pooled: Tensor) -> Tensor:
 
 def _energy(edit: LowRankEdit, inner: Tensor) -> Tensor:
     """s^2 tr((B'B) X) of every projection, [N, M], from X, [N, M, r, r]."""
-    energies: list[Tensor] = []
-    for m, (width, place) in enumerate(edit.places):
-        up = edit.up[str(width)][:, place]
-        energies.append(((up.mT @ up) * inner[:, m]).sum((-2, -1)))
-    return edit.scale**2 * torch.stack(energies, dim=1)
+    outer = torch.cat([up @ up.mT for up in edit.by_width(edit.up)], dim=1)
+    return edit.scale**2 * (outer * inner).sum((-2, -1))
 
 
 def squared_prior_loss(projections: TextProjections, pooled: Tensor, *, keys_only: bool) -> Tensor:
@@ -176,8 +176,10 @@ def squared_prior_loss(projections: TextProjections, pooled: Tensor, *, keys_onl
     Returns:
         [N].
     """
-    energies = edit_energy(_edit_of(projections), pooled)
-    return energies[:, :: 2 if keys_only else 1].mean(1)
+    edit = _edit_of(projections)
+    every = (_KEYS if keys_only else _ALL,)
+    weights = _weights(tuple(edit.places), 1, every, 1.0, pooled.device)
+    return (edit_energy(edit, pooled) @ weights.to(edit.down.dtype)).squeeze(1)
 
 
 def pinned_basis(features: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from textreg.concept_texts import ConceptTexts
@@ -32,24 +31,20 @@ class Context(Prior):
     def setup(
         self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
     ) -> None:
-        """Encode the prompts with the learned words, and find the rows of their context."""
+        """Encode the prompts with the learned words; of their rows the context's are kept."""
         self._projections = projections
         if not self._weight:
             return
         prompts = [t.fill(edit_templates(t.concept, "training")) for t in texts]
-        self._pools = PromptPools(texts, prompts, vectors, masked=self._mask_ratio > 0)
-        self._rows = [
-            context_rows(t.tokens(pool)).to(vectors.device)
-            for t, pool in zip(texts, prompts, strict=True)
-        ]
+        rows = [context_rows(t.tokens(pool)) for t, pool in zip(texts, prompts, strict=True)]
+        self._pools = PromptPools(
+            texts, prompts, vectors, masked=self._mask_ratio > 0, kept_rows=rows
+        )
 
     def penalties(self, draws: Sequence[Sequence[Draws]]) -> dict[str, Penalty]:
         """The context's term; with weight 0 none."""
         if not self._weight:
             return {}
-        chosen, masked = self._pools.drawn(draws, "context", self._mask_ratio)
-        features = self._pools.rows(chosen, masked).tokens
-        rows = [r[n] for r, own in zip(self._rows, chosen, strict=True) for n in own]
-        context = torch.stack(rows).unflatten(0, (len(draws), -1))
-        value = context_loss(self._projections, features, context)
+        features = self._pools.rows(*self._pools.drawn(draws, "context", self._mask_ratio)).tokens
+        value = context_loss(self._projections, features)
         return {"context": Penalty(weight=self._weight, value=value)}
