@@ -17,6 +17,7 @@ from textreg.method.encoder_edit import edited
 from textreg.method.encoder_pair import EncoderPair
 from textreg.method.text_features import TextFeatures, Tokens, encode_tokens
 from textreg.method.text_projections import TextProjections
+from textreg.method.weights_together import lay_together
 from textreg.out_of_memory import memory_of, shortage
 
 DTYPES = {
@@ -145,8 +146,6 @@ def load(
         )
     wide = torch.float64 if dtype == "fp64" else torch.float32
     unet = files.load("unet", DTYPES[dtype]).to(place)
-    if place.type == "cpu":
-        _copy_from_file(unet)
     vae = files.load("vae", wide).to(place)
     text_encoder = files.load("text_encoder", wide).to(place)
     tokenizer = files.tokenizer()
@@ -160,6 +159,10 @@ def load(
             f"{source}: the text encoder gives {width} features and the "
             f"denoiser reads {projections.features}: these parts do not belong together"
         )
+    denoiser = Denoiser(freeze(unet), 2 ** (len(vae.config.block_out_channels) - 1))
+    if place.type == "cpu":
+        for module in (denoiser, *encoders):
+            lay_together(module)
     return Backbone(
         source=source,
         files=files,
@@ -167,21 +170,11 @@ def load(
         text_encoder=freeze(text_encoder),
         pair=pair,
         vae=freeze(vae),
-        denoiser=Denoiser(freeze(unet), 2 ** (len(vae.config.block_out_channels) - 1)),
+        denoiser=denoiser,
         projections=projections.to(place),
         scheduler=_scheduler(files, place),
         device=place,
     )
-
-
-def _copy_from_file(model: Any) -> None:
-    """Give each weight memory of its own.
-
-    Weights in their file's precision lie in the file, which is in memory as a whole for as long as
-    one does: those that are laid out anew would count twice.
-    """
-    for weight in model.parameters():
-        weight.data = weight.data.clone()
 
 
 def _pair(files: BaseFiles, tokenizer: Any, first: Any, dtype: torch.dtype) -> EncoderPair | None:
