@@ -22,6 +22,8 @@ from typing import Any
 
 from provenance import peak_gibibytes, provenance, rounded, write_report
 
+from textreg.large_pages import restart_in_large_pages
+
 COUNTS = "1,2,4,8,16,32"
 
 
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the run")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    restart_in_large_pages()
     if arguments.one:
         print(json.dumps(measure(arguments, arguments.one)))
         return

@@ -38,6 +38,7 @@ from training_run import settings_of, time_steps, training_run
 
 from textreg.backbone import Backbone
 from textreg.config import Run
+from textreg.large_pages import restart_in_large_pages
 from textreg.run_folder import RunFolder
 from textreg.speed import pass_inputs
 
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="of the pictures; 512, of sdxl 1024")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the run")
     arguments = parser.parse_args()
+    restart_in_large_pages()
     import torch
 
     from textreg.backbone import load

@@ -22,7 +22,7 @@ from typing import Any
 
 from provenance import ROOT, provenance, write_report
 
-TEXTREG = (sys.executable, "-m", "textreg.cli")
+TEXTREG = (sys.executable, "-m", "textreg")
 TARGET = {"help": 0.3, "first step": 6.0}
 """Seconds of wall time on a quiet machine."""
 VERBS = ("train", "sample", "export", "import", "evaluate", "compare", "check", "demo", "toyland")

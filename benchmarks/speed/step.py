@@ -34,6 +34,8 @@ from training_run import (
     training_run,
 )
 
+from textreg.large_pages import restart_in_large_pages
+
 PARTS: tuple[Rule, ...] = (
     ("backward", "torch/_tensor.py", "backward"),
     ("backward", "torch/autograd/__init__.py", None),
@@ -87,6 +89,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="fp32")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the run")
     arguments = parser.parse_args()
+    restart_in_large_pages()
     clock = CLOCKS[arguments.clock]
     from textreg.backbone import load
 

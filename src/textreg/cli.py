@@ -13,6 +13,7 @@ from typing import Any
 
 from textreg.dependencies import check_versions
 from textreg.errors import GroupEnded, QuarantineError, UserError, of_machine
+from textreg.large_pages import restart_in_large_pages
 from textreg.parser import parser
 from textreg.ranks import Ranks, of_torchrun
 from textreg.run_flags import RUN_FLAGS
@@ -117,6 +118,17 @@ _VERBS = {
 }
 
 
+_LONG = {"train", "sample", "evaluate", "compare", "demo"}
+
+
+def command() -> int:
+    """What a shell runs: `main` of its words, in a process as fast as it can be."""
+    # A process of torchrun's is one of several that wait for each other.
+    if sys.argv[1:2] and sys.argv[1] in _LONG and of_torchrun().size == 1:
+        restart_in_large_pages()
+    return main()
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code.
 
@@ -174,7 +186,3 @@ def _say_once(line: str) -> None:
     """What every rank comes to know is said by the first."""
     if of_torchrun().first:
         print(f"textreg: {line}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
