@@ -69,6 +69,15 @@ def test_no_weight_of_the_denoiser_lies_in_its_file(tiny_base: Path) -> None:
     assert not any(place in pages for place in weights for pages in mapped)
 
 
+def test_keys_and_values_have_weights_in_one_place(backbone: Backbone) -> None:
+    named = dict(backbone.denoiser.unet.named_parameters())
+    empty = [name.removesuffix(".weight") for name, p in named.items() if not p.numel()]
+    assert empty == list(backbone.projections.names)
+    rows = [name.removesuffix(".weight") for name in named if "attn1.to_k" in name]
+    assert rows
+    assert not set(rows) & set(empty)
+
+
 def test_half_precision_is_the_denoisers_alone(tiny_base: Path) -> None:
     backbone = load(str(tiny_base), device="cpu", dtype="bf16")
     assert {p.dtype for p in backbone.denoiser.parameters()} == {torch.bfloat16}

@@ -28,10 +28,12 @@ def restarts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str,
 
     monkeypatch.setattr(os, "execve", execve)
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "textreg", "train", "cat"])
+    monkeypatch.setattr(sys, "gettrace", lambda: None)
+    monkeypatch.setattr(sys, "getprofile", lambda: None)
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     given_to = tmp_path / "enabled"
     given_to.write_text(MADVISE)
-    monkeypatch.setattr(large_pages, "_GIVEN_TO", given_to)
+    monkeypatch.setattr(large_pages, "GIVEN_TO", given_to)
     return found
 
 
@@ -54,14 +56,36 @@ def test_a_setting_that_is_there_stays(
     assert os.environ["GLIBC_TUNABLES"] == own
 
 
+def test_under_a_debugger_nothing_is_started(
+    monkeypatch: pytest.MonkeyPatch, restarts: list[tuple[str, list[str], str]]
+) -> None:
+    for watching in ("gettrace", "getprofile"):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, watching, lambda: print)
+            large_pages.restart_in_large_pages()
+    assert restarts == []
+
+
+def test_where_no_program_can_be_started_this_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch, restarts: list[tuple[str, list[str], str]]
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "execve", refused)
+    large_pages.restart_in_large_pages()
+    assert restarts == []
+    assert "GLIBC_TUNABLES" not in os.environ
+
+
 @pytest.mark.parametrize("given", ["[always] madvise never\n", "always madvise [never]\n", None])
 def test_where_asking_changes_nothing_nothing_is_started(
     restarts: list[tuple[str, list[str], str]], given: str | None
 ) -> None:
     if given is None:
-        large_pages._GIVEN_TO.unlink()
+        large_pages.GIVEN_TO.unlink()
     else:
-        large_pages._GIVEN_TO.write_text(given)
+        large_pages.GIVEN_TO.write_text(given)
     large_pages.restart_in_large_pages()
     assert restarts == []
 
@@ -72,6 +96,7 @@ def test_where_asking_changes_nothing_nothing_is_started(
         (["train", "nowhere"], True, True),
         (["train", "nowhere"], False, False),
         (["check", "nowhere"], True, False),
+        (["train", "--help"], True, False),
         (["--version"], True, False),
         ([], True, False),
     ],

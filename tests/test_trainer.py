@@ -87,7 +87,8 @@ def test_exactly_these_parameters_train(
     assert len(optimised()) == 2
     modules = (backbone.text_encoder, backbone.vae, backbone.denoiser, backbone.projections)
     assert not any(p.requires_grad for module in modules for p in module.parameters())
-    settings = run.optimizer
+    assert isinstance(training.optimizer, ConceptAdamW)
+    settings = training.optimizer._settings
     assert (settings.beta1, settings.beta2) == (0.9, 0.999)
     assert (settings.epsilon, settings.weight_decay) == (1e-8, 1e-2)
 

@@ -22,6 +22,7 @@ def provenance() -> dict[str, Any]:
     return {
         "hardware": processor(),
         "memory_gibibytes": round(_memory() / 2**30, 1),
+        "large_pages": _large_pages(),
         "environment": environment(),
         "commit": _git("rev-parse", "--short", "HEAD"),
         "changed_since": bool(_git("status", "--porcelain", "--untracked-files=no", *_CODE)),
@@ -77,6 +78,18 @@ def rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _large_pages() -> str:
+    """To whom the system gives large pages, and whether this process asks for them."""
+    from textreg.large_pages import GIVEN_TO, TUNABLES
+
+    try:
+        given = GIVEN_TO.read_text().strip()
+    except OSError:
+        return "not given"
+    asks = all(os.environ.get(name) == value for name, value in TUNABLES.items())
+    return f"{given}; {'asked for' if asks else 'not asked for'}"
 
 
 def _memory() -> int:

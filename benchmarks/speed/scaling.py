@@ -42,7 +42,6 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the run")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    restart_in_large_pages()
     if arguments.one:
         print(json.dumps(measure(arguments, arguments.one)))
         return
@@ -108,4 +107,5 @@ def middle(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    restart_in_large_pages()  # as the command does
     main()

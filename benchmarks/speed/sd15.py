@@ -70,7 +70,6 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="of the pictures; 512, of sdxl 1024")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the run")
     arguments = parser.parse_args()
-    restart_in_large_pages()
     import torch
 
     from textreg.backbone import load
@@ -232,4 +231,5 @@ def write_pictures(place: Path, concepts: int, pictures: int, side: int) -> list
 
 
 if __name__ == "__main__":
+    restart_in_large_pages()  # as the command does
     main()

@@ -54,7 +54,6 @@ PARTS: tuple[Rule, ...] = (
     ("quarantine, clip", "textreg/training.py", "_gradient_norms"),
     ("optimiser", "textreg/concept_adamw.py", None),
     ("optimiser", "textreg/each_alone.py", None),
-    ("optimiser", "torch/optim/optimizer.py", None),
     ("noise, latents, timesteps", "textreg/latents.py", None),
     ("noise, latents, timesteps", "textreg/batch.py", None),
     ("noise, latents, timesteps", "textreg/randomness.py", None),
@@ -89,7 +88,6 @@ def main() -> None:
     parser.add_argument("--dtype", default="fp32")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the run")
     arguments = parser.parse_args()
-    restart_in_large_pages()
     clock = CLOCKS[arguments.clock]
     from textreg.backbone import load
 
@@ -195,4 +193,5 @@ def median_seconds(work: Callable[[], object], clock: Clock, repeats: int = 60) 
 
 
 if __name__ == "__main__":
+    restart_in_large_pages()  # as the command does
     main()

@@ -16,7 +16,7 @@ from textreg.method.denoiser import Denoiser, freeze
 from textreg.method.encoder_edit import edited
 from textreg.method.encoder_pair import EncoderPair
 from textreg.method.text_features import TextFeatures, Tokens, encode_tokens
-from textreg.method.text_projections import TextProjections
+from textreg.method.text_projections import TextProjections, drop_text_weights
 from textreg.method.weights_together import lay_together
 from textreg.out_of_memory import memory_of, shortage
 
@@ -159,6 +159,7 @@ def load(
             f"{source}: the text encoder gives {width} features and the "
             f"denoiser reads {projections.features}: these parts do not belong together"
         )
+    drop_text_weights(unet)
     denoiser = Denoiser(freeze(unet), 2 ** (len(vae.config.block_out_channels) - 1))
     if place.type == "cpu":
         for module in (denoiser, *encoders):

@@ -123,8 +123,9 @@ _LONG = {"train", "sample", "evaluate", "compare", "demo"}
 
 def command() -> int:
     """What a shell runs: `main` of its words, in a process as fast as it can be."""
+    verb, *flags = sys.argv[1:] or [""]
     # A process of torchrun's is one of several that wait for each other.
-    if sys.argv[1:2] and sys.argv[1] in _LONG and of_torchrun().size == 1:
+    if verb in _LONG and not {"-h", "--help"} & set(flags) and of_torchrun().size == 1:
         restart_in_large_pages()
     return main()
 
@@ -186,3 +187,7 @@ def _say_once(line: str) -> None:
     """What every rank comes to know is said by the first."""
     if of_torchrun().first:
         print(f"textreg: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(command())

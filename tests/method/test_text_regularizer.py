@@ -18,8 +18,8 @@ from textreg.method.text_regularizer import (
     squared_prior_loss,
 )
 
-# K, V alternate; two widths, so that the order in which they stand matters.
-WIDTHS = (3, 3, 5, 5, 3, 3)
+# K, V alternate; two widths, not in pairs, so that the order in which they stand matters.
+WIDTHS = (3, 5, 5, 3, 3, 3)
 D, RANK, SCALE = 7, 2, 0.5
 DOUBLE = torch.float64
 

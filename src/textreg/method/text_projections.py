@@ -23,6 +23,21 @@ from textreg.method.encoder_edit import encoder_shapes
 _PROJECTION = re.compile(r"attn2\.to_[kv]$")
 
 
+def _text_linears(denoiser: nn.Module) -> dict[str, nn.Linear]:
+    """`attn2.to_k` and `attn2.to_v` of a diffusers UNet, by name, in module order."""
+    return {
+        name: module
+        for name, module in denoiser.named_modules()
+        if _PROJECTION.search(name) and isinstance(module, nn.Linear)
+    }
+
+
+def drop_text_weights(denoiser: nn.Module) -> None:
+    """Free a denoiser's own W_K and W_V, once they are gathered: it is told keys and values."""
+    for module in _text_linears(denoiser).values():
+        module.weight.data = module.weight.new_empty(0)
+
+
 class LowRankEdit(nn.Module):
     """The edit dW_m = s B_m A_m of every projection m and concept n; B, and so dW, starts at 0.
 
@@ -149,18 +164,14 @@ class TextProjections(nn.Module):
         Raises:
             ValueError: the denoiser has no cross-attention, or its projections have a bias.
         """
-        found = [
-            (name, module)
-            for name, module in denoiser.named_modules()
-            if _PROJECTION.search(name) and isinstance(module, nn.Linear)
-        ]
+        found = _text_linears(denoiser)
         if not found:
             raise ValueError("this denoiser has no attn2.to_k and attn2.to_v: text cannot reach it")
-        if any(module.bias is not None for _, module in found):
+        if any(module.bias is not None for module in found.values()):
             raise ValueError("this denoiser's key and value projections have a bias; not supported")
-        weights = [module.weight.detach().to(dtype) for _, module in found]
+        weights = [module.weight.detach().to(dtype) for module in found.values()]
         return cls(
-            [name for name, _ in found],
+            list(found),
             [len(w) for w in weights],
             torch.cat(weights),
             elsewhere=attention_shapes(denoiser),

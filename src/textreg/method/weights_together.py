@@ -1,7 +1,7 @@
 """Frozen weights side by side in memory, in large pages where the system has them.
 
 A small model's pass reads each weight once. In pages of 4 KiB, looking up where they are takes up
-to a tenth of it on a processor of a virtual machine (decision 0081).
+to a tenth of it on a processor of a virtual machine (decision 0082).
 """
 
 from __future__ import annotations
