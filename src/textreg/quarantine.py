@@ -80,11 +80,15 @@ def weights_are_finite(parameters: Iterable[Tensor]) -> Tensor:
 @torch.no_grad()
 def undo(which: Tensor, tensors: Sequence[Tensor], before: Sequence[Tensor]) -> None:
     """Bring some concepts back to before the step; a choice, as 0 x NaN is NaN."""
-    # Nearly always there is none; a GPU would have to be waited for to know.
-    if which.device.type == "cpu" and not which.any():
+    if _known_none(which):
         return
     for now, then in zip(tensors, before, strict=True):
         now.copy_(torch.where(along(which, now), then, now))
+
+
+def _known_none(which: Tensor) -> bool:
+    """Whether there is none, where nothing has to be waited for to know: on a CPU."""
+    return which.device.type == "cpu" and not which.any()
 
 
 def _step_in_words(run: Run, concept: Concept, at: int, timesteps: int) -> str:
