@@ -83,5 +83,6 @@ endif
 	$(BIN)/python benchmarks/speed/step.py --json $(RESULTS)/step-cpu.json
 	$(BIN)/python benchmarks/speed/drift_cost.py --json $(RESULTS)/drift_cost-cpu.json
 	$(BIN)/python benchmarks/speed/startup.py --json $(RESULTS)/startup-cpu.json
+	$(BIN)/python benchmarks/speed/large_pages.py --json $(RESULTS)/large_pages-cpu.json
 	$(BIN)/python benchmarks/speed/sd15.py --json $(RESULTS)/sd15-cpu.json
 	$(BIN)/python benchmarks/speed/page.py

@@ -17,10 +17,11 @@ def where(report: Mapping[str, Any]) -> str:
     """The hardware, versions and commit of a report, in a line."""
     packages = report["environment"]["packages"]
     dirty = ", with changes" if report["changed_since"] else ""
+    pages = ", in large pages" if report.get("large_pages", "").endswith("; asked for") else ""
     return (
         f"{report['environment']['gpu'] or report['hardware']}, {report['memory_gibibytes']} GiB, "
         f"torch {packages['torch']}, diffusers {packages['diffusers']}, commit {report['commit']}"
-        f"{dirty}, load before {report['load_average']}"
+        f"{dirty}, load before {report['load_average']}{pages}"
     )
 
 

@@ -43,8 +43,8 @@ def peers(report: Report) -> str:
                 PEERS[row["peer"]],
                 row["work"],
                 str(row["concepts"]),
-                f"{1 / ours['seconds']:.1f}",
-                f"{1 / theirs['seconds']:.1f}",
+                f"{1 / ours['seconds']:.3g}",
+                f"{1 / theirs['seconds']:.3g}",
                 f"**{row['ratio']:.2f}**",
                 f"{row['ratio_of_whole_time']:.2f}",
                 *(
@@ -131,6 +131,25 @@ def _clock(report: Report) -> str:
     return "CPU " if report["settings"]["clock"] == "cpu" else ""
 
 
+def large_pages(report: Report) -> str:
+    """Milliseconds of a concept-step in pages of either size."""
+    rows = [
+        [
+            row["dtype"],
+            str(row["concepts"]),
+            *(
+                f"{1e3 * row[stage]['small']:.1f} / {1e3 * row[stage]['large']:.1f} "
+                f"(**{row[stage]['ratio']:.2f}**)"
+                for stage in ("inversion", "tuning")
+            ),
+            " / ".join(f"{row['peak_gibibytes'][way]:.2f}" for way in ("small", "large")),
+        ]
+        for row in report["rows"]
+    ]
+    heads = ["precision", "concepts", "stage 1, ms a concept-step, small / large (ratio)"]
+    return table([*heads, "stage 2", "peak GiB, small / large"], rows)
+
+
 def sd15(report: Report) -> str:
     """True size: time of a sample-step and utilisation."""
     rows: list[list[str]] = []
@@ -174,6 +193,8 @@ def _share(one: Report | None) -> str:
 TABLES: dict[str, tuple[str, Callable[[Report], str]]] = {
     "peers": ("peers-cpu.json", peers),
     "peers fp32": ("peers-fp32-cpu.json", peers),
+    "peers sd15": ("peers-sd15-cpu.json", peers),
+    "large pages": ("large_pages-cpu.json", large_pages),
     "scaling": ("scaling-cpu.json", scaling),
     "scaling bf16": ("scaling-bf16-cpu.json", scaling),
     "parts": ("step-cpu.json", parts),
