@@ -119,6 +119,7 @@ _VERBS = {
 
 
 _LONG = {"train", "sample", "evaluate", "compare", "demo"}
+"""Verbs whose work is worth a new start of the program."""
 
 
 def command() -> int:

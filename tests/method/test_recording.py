@@ -16,8 +16,8 @@ def calls(
     function: Callable[..., Tensor], *given: Tensor, packed: PackedConvolutions | None = None
 ) -> list[Any]:
     """What a recording calls."""
-    graph = recording(function, given, packed).__self__.graph  # type: ignore[attr-defined]
-    return [n.target for n in graph.nodes if n.op == "call_function"]
+    method: Any = recording(function, given, packed)
+    return [n.target for n in method.__self__.graph.nodes if n.op == "call_function"]
 
 
 def operators(

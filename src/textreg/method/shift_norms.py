@@ -33,9 +33,7 @@ class _WeightedNorms(torch.autograd.Function):
         low = low.reshape(-1, rank, tokens)
         wide = low.double()
         inner = torch.bmm(wide, wide.mT).view(concepts, projections, samples, rank, rank)
-        # Each by itself: views of one tensor in float64 would be multiplied one by one.
-        ups = [own.double() for own in edit.by_width(up)]
-        outer = torch.cat([own @ own.mT for own in ups], dim=1)[:, :, None]
+        outer = edit.squares(up, torch.float64)[:, :, None]
         norms = (outer * inner).sum((-2, -1)).clamp_(min=0).sqrt_()
         ctx.save_for_backward(rows, weights, low, inner, outer, norms, up)
         ctx.edit = edit

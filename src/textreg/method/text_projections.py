@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,17 @@ class LowRankEdit(nn.Module):
 
     def each(self, up: Tensor) -> list[Tensor]:
         """The same taken apart: B' of each projection, [N, r, o_m]."""
-        stood = [one for own in self.by_width(up) for one in own.unbind(1)]
+        return self._taken_apart(self.by_width(up))
+
+    def squares(self, up: Tensor, dtype: torch.dtype) -> Tensor:
+        """B'B of every projection where it stands, [N, M, r, r], computed in a type."""
+        # Each width by itself: views of one tensor in another type would be multiplied one by one.
+        ups = [own.to(dtype) for own in self.by_width(up)]
+        return torch.cat([own @ own.mT for own in ups], dim=1)
+
+    def _taken_apart(self, stacks: Iterable[Tensor]) -> list[Tensor]:
+        """What stands by width, [N, those, ...], of each projection, in module order."""
+        stood = [one for own in stacks for one in own.unbind(1)]
         return [stood[place] for place in self.places]
 
     @torch.no_grad()
@@ -93,12 +103,10 @@ class LowRankEdit(nn.Module):
         low = self.scale * (self.down.flatten(1, 2) @ rows.mT)  # [N, M r, S T]
         lows = low.unflatten(1, (-1, self.rank)).split(list(self._counts.values()), dim=1)
         # Taken apart at once: the gradient of one slice is as large as all.
-        stood = [
-            one
+        return self._taken_apart(
+            (own.mT @ up).unflatten(2, features.shape[1:3])
             for own, up in zip(lows, self.by_width(self.up), strict=True)
-            for one in (own.mT @ up).unflatten(2, features.shape[1:3]).unbind(1)
-        ]
-        return [stood[place] for place in self.places]
+        )
 
     def factors(self, concept: int) -> list[tuple[Tensor, Tensor]]:
         """(A [r, d], B [o, r]) of every projection, the scale multiplied into B; detached."""

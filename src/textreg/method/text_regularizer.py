@@ -161,7 +161,7 @@ def edit_energy(edit: LowRankEdit, pooled: Tensor) -> Tensor:
 
 def _energy(edit: LowRankEdit, inner: Tensor) -> Tensor:
     """s^2 tr((B'B) X) of every projection, [N, M], from X, [N, M, r, r]."""
-    outer = torch.cat([up @ up.mT for up in edit.by_width(edit.up)], dim=1)
+    outer = edit.squares(edit.up, edit.up.dtype)
     return edit.scale**2 * (outer * inner).sum((-2, -1))
 
 
