@@ -21,7 +21,7 @@ from textreg.config import Concept, TextReg
 from textreg.errors import UserError
 from textreg.importing import import_file
 from textreg.method.text_projections import TextProjections
-from textreg.method.text_regularizer import pinned_basis, project_out
+from textreg.method.text_regularizer import ProjectOut, pinned_basis
 from textreg.png_file import publish_png
 from textreg.prompts import class_prompts
 from textreg.run_record import read_record
@@ -217,7 +217,7 @@ def test_the_residual_is_that_of_a_naive_loop(adapter: Adapter, backbone: Backbo
 def _pinned(adapter: Adapter, projections: TextProjections, features: torch.Tensor) -> Adapter:
     edit = projections.new_edit(adapter.rank)
     edit.load_factors(0, [adapter.factors[name] for name in projections.names])
-    project_out(edit, 0, pinned_basis(features))
+    ProjectOut([pinned_basis(features)])(edit)
     return replace(adapter, factors=dict(zip(projections.names, edit.factors(0), strict=True)))
 
 

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from textreg.method.text_projections import LowRankEdit, TextProjections
 from textreg.method.text_regularizer import (
+    ProjectOut,
     class_prior_loss,
     edit_energy,
     edit_prior_loss,
     free_basis,
     gram,
     pinned_basis,
-    project_out,
     squared_prior_loss,
 )
 
@@ -223,30 +223,40 @@ def test_a_direction_however_weak_is_pinned() -> None:
 
 def test_projecting_out_holds_the_pinned_rows_and_nothing_else() -> None:
     projections, edit = with_edit()
-    pinned, free = random_tensor(1, 1, 3, D), random_tensor(1, 1, 3, D, seed=5)
-    basis = pinned_basis(pinned)
-    other = edit.down[1].clone()
-    project_out(edit, 0, basis)
+    pinned, free = random_tensor(2, 1, 3, D), random_tensor(2, 1, 3, D, seed=5)
+    bases = [pinned_basis(own) for own in pinned]
+    before = edit.down.detach().clone()
+    project_out = ProjectOut(bases)
+    project_out(edit)
     once = edit.down.detach().clone()
-    assert torch.equal(edit.down[1], other)
-    both = class_prior_loss(projections, torch.cat([pinned, pinned]))
-    assert both[0] < 1e-14
-    assert both[1] > 1e-2
-    assert class_prior_loss(projections, torch.cat([free, free]))[0] > 1e-2
-    torch.testing.assert_close(once[0], once[0] @ (torch.eye(D, dtype=DOUBLE) - basis @ basis.T))
-    project_out(edit, 0, basis)
+    assert (class_prior_loss(projections, pinned) < 1e-14).all()
+    for others in (pinned.flip(0), free):
+        assert (class_prior_loss(projections, others) > 1e-2).all()
+    for n, basis in enumerate(bases):
+        torch.testing.assert_close(
+            once[n], before[n] @ (torch.eye(D, dtype=DOUBLE) - basis @ basis.T)
+        )
+    project_out(edit)
     torch.testing.assert_close(edit.down.detach(), once, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("rows", [0, 2, 5, D])
-def test_projecting_on_what_is_free_is_the_same(rows: int) -> None:
+# Few and many: out of what is pinned, or on what is free; of one size or not.
+@pytest.mark.parametrize("rows", [(0, 0), (0, 2), (2, 3), (5, 5), (1, 6), (D, D)])
+def test_concepts_are_projected_at_once_as_one_by_one(rows: tuple[int, int]) -> None:
     _, edit = with_edit()
+    bases = [pinned_basis(random_tensor(n, D)) if n else random_tensor(D, 0) for n in rows]
+    wanted = [
+        down @ (torch.eye(D, dtype=DOUBLE) - basis @ basis.T)
+        for down, basis in zip(edit.down.detach(), bases, strict=True)
+    ]
+    ProjectOut(bases)(edit)
+    torch.testing.assert_close(edit.down.detach(), torch.stack(wanted))
+
+
+@pytest.mark.parametrize("rows", [0, 2, 5, D])
+def test_what_is_free_is_all_that_is_not_pinned(rows: int) -> None:
     basis = pinned_basis(random_tensor(rows, D)) if rows else random_tensor(D, 0)
     free = free_basis(basis)
     assert free.shape == (D, D - rows)
     whole = torch.cat([basis, free], dim=1)
     torch.testing.assert_close(whole.T @ whole, torch.eye(D, dtype=DOUBLE))
-    other = copy.deepcopy(edit)
-    project_out(edit, 0, basis, free)
-    project_out(other, 0, basis)
-    torch.testing.assert_close(edit.down, other.down)

@@ -8,10 +8,12 @@ L_epp = mean over the keys m only of R_m(edit prompt)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from textreg.method.shift_norms import weighted_norms
 from textreg.method.text_projections import LowRankEdit, TextProjections
@@ -208,18 +210,27 @@ def free_basis(pinned: Tensor) -> Tensor:
     return torch.linalg.qr(pinned, mode="complete")[0][:, pinned.shape[1] :].contiguous()
 
 
-@torch.no_grad()
-def project_out(edit: LowRankEdit, concept: int, basis: Tensor, free: Tensor | None = None) -> None:
-    """A <- A (I - U U'), in place and in float64: then dW c = 0 for every row c in U's span.
+class ProjectOut:
+    """A <- A (I - U U') of every concept: then dW c = 0 for every row c in the span of its U.
 
-    Args:
-        edit: whose A changes.
-        concept: its place in the edit.
-        basis: U, [d, rank] float64.
-        free: V of `free_basis`, to compute A V V' instead: the same, and less where V is smaller.
+    Where V, what U leaves, is the smaller, A V V' is computed instead, which is the same. In
+    float64, as products of float32 may be set to be coarser.
     """
-    down = edit.down[concept].double()
-    if free is not None:
-        edit.down[concept].copy_((down @ free) @ free.mT)
-    else:
-        edit.down[concept].copy_(down - (down @ basis) @ basis.mT)
+
+    def __init__(self, pinned: Sequence[Tensor]):
+        """Prepare for the concepts of an edit; `pinned`: U of each, [d, rank] float64."""
+        ranks = [basis.shape[1] for basis in pinned]
+        # By the smaller of the two: of a wide text encoder they are tens of MiB a concept.
+        self._onto = pinned[0].shape[0] - min(ranks) < max(ranks)
+        bases = [free_basis(basis) if self._onto else basis for basis in pinned]
+        most = max(basis.shape[1] for basis in bases)
+        # Directions that are zero, and change nothing, make them one stack.
+        self._bases = torch.stack([pad(basis, (0, most - basis.shape[1])) for basis in bases])
+
+    @torch.no_grad()
+    def __call__(self, edit: LowRankEdit) -> None:
+        """Change the edit's A, [N, M, r, d], in place."""
+        down = edit.down.flatten(1, 2)
+        wide = down.double()
+        found = (wide @ self._bases) @ self._bases.mT
+        down.copy_(found if self._onto else wide - found)

@@ -12,13 +12,12 @@ from textreg.config import Run
 from textreg.errors import UserError
 from textreg.method.text_projections import TextProjections
 from textreg.method.text_regularizer import (
+    ProjectOut,
     class_prior_loss,
     edit_prior_loss,
-    free_basis,
     gram,
     pinned_basis,
     prior_losses,
-    project_out,
     squared_prior_loss,
 )
 from textreg.priors import Penalty, Prior
@@ -50,8 +49,11 @@ class TextReg(Prior):
         """
         pools = [class_prompts(t.concept, self._settings) for t in texts]
         self._class = [t.features(pool, None) for t, pool in zip(texts, pools, strict=True)]
-        self._pinned = [pinned_basis(c) for c in self._class] if self._settings.hard else []
-        for basis in self._pinned:
+        self._project_out: ProjectOut | None = None
+        if not self._settings.hard:
+            return
+        pinned = [pinned_basis(c) for c in self._class]
+        for basis in pinned:
             free = basis.shape[0] - basis.shape[1]
             if free < self._rank:
                 raise UserError(
@@ -60,11 +62,7 @@ class TextReg(Prior):
                     "fewer class prompts (textreg.class_templates: one), lower --rank, or hold "
                     "them softly (textreg.hard: false)"
                 )
-        # Only where it is the smaller: of a wide text encoder it is tens of MiB a concept.
-        self._free = [
-            free_basis(basis) if basis.shape[0] < 2 * basis.shape[1] else None
-            for basis in self._pinned
-        ]
+        self._project_out = ProjectOut(pinned)
 
     def setup(
         self, texts: Sequence[ConceptTexts], vectors: Tensor, projections: TextProjections
@@ -127,6 +125,5 @@ class TextReg(Prior):
     def after_step(self) -> None:
         """Hard mode: A <- A (I - U U')."""
         edit = self._projections.edit
-        if edit is not None:
-            for concept, bases in enumerate(zip(self._pinned, self._free, strict=True)):
-                project_out(edit, concept, *bases)
+        if edit is not None and self._project_out is not None:
+            self._project_out(edit)
