@@ -1,7 +1,6 @@
 """A recording against the function that was recorded: the same, by fewer calls."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -10,43 +9,63 @@ from torch.nn import functional
 
 from textreg.method.packed_convolutions import PackedConvolutions
 from textreg.method.recording import recording
-
-
-def calls(
-    function: Callable[..., Tensor], *given: Tensor, packed: PackedConvolutions | None = None
-) -> list[Any]:
-    """What a recording calls."""
-    method: Any = recording(function, given, packed)
-    return [n.target for n in method.__self__.graph.nodes if n.op == "call_function"]
+from textreg.method.replay import ReplayWithGradient
 
 
 def operators(
     function: Callable[..., Tensor], *given: Tensor, packed: PackedConvolutions | None = None
-) -> list[str]:
-    """Their names."""
-    return [call.__name__ for call in calls(function, *given, packed=packed)]
+) -> list[list[str]]:
+    """Names of what a recording calls, forward, and back if it has gradients."""
+    replay = recording(function, given, packed)
+    parts = [replay.forward]
+    if isinstance(replay, ReplayWithGradient):
+        parts.append(replay.backward)
+    return [
+        [getattr(n.target, "__name__", "") for n in part.graph.nodes if n.op == "call_function"]
+        for part in parts
+    ]
 
 
 def test_what_does_nothing_is_not_done() -> None:
     def function(x: Tensor) -> Tensor:
         x = functional.dropout(x.sin().to(x.dtype), 0.5, training=False) / 1.0
-        return (x.contiguous().double() / 2).to(torch.float32)
+        return x.contiguous().view(x.shape).expand(3, -1).exp()
 
-    assert operators(function, torch.randn(3)) == ["sin", "double", "div", "to"]
+    x = torch.randn(3, 1)
+    assert operators(function, x) == [["sin", "exp"]]
+    forward, backward = operators(function, x.requires_grad_())
+    assert forward == ["sin", "exp"]
+    assert backward == ["mul", "cos", "mul"]
 
 
 def test_what_changes_something_is_done() -> None:
-    """Dropout in training; a division by 1 that makes fractions of whole numbers."""
+    """A division by 1 that makes fractions of whole numbers; one by more."""
+    assert operators(lambda x: x / 1.0, torch.arange(3)) == [["div"]]
+    assert operators(lambda x: x / 2, torch.ones(3)) == [["div"]]
+    assert operators(lambda x: x.expand(3, -1), torch.ones(1, 2)) == [["expand"]]
+
+
+def test_what_is_the_same_each_time_is_computed_once() -> None:
+    """A weight turned, and what is made of nothing, neither of which a gradient is wanted of."""
 
     def function(x: Tensor) -> Tensor:
-        return functional.dropout(x / 1.0, 0.5, training=True)
+        return functional.linear(x, SQUARE) * torch.arange(3).sin().exp()
 
-    assert operators(function, torch.arange(3)) == ["div", "dropout"]
+    assert operators(function, torch.randn(2, 3)) == [["mm", "mul"]]
+    x = torch.randn(2, 3, requires_grad=True)
+    assert operators(function, x) == [["mm", "mul"], ["mul", "mm"]]
 
 
-def test_norms_are_called_without_their_wrappers() -> None:
-    (call,) = calls(torch.nn.GroupNorm(2, 4), torch.randn(1, 4, 3))
-    assert call is torch.group_norm
+def test_what_the_way_back_does_not_read_is_not_kept() -> None:
+    x = torch.randn(5, requires_grad=True)
+    replay = recording(lambda x: (2 * x).sin().exp() + 1, [x])
+    value, saved = replay.forward.forward(x)
+    assert len(saved) == 2
+    torch.testing.assert_close(value, (2 * x).sin().exp() + 1)
+    assert isinstance(replay, ReplayWithGradient)
+    (found,) = replay.backward.forward(saved, torch.ones(5))
+    assert saved == []
+    torch.testing.assert_close(found, 2 * (2 * x).cos() * (2 * x).sin().exp())
 
 
 def test_what_is_asked_of_a_tensor_is_no_operator() -> None:
@@ -54,22 +73,22 @@ def test_what_is_asked_of_a_tensor_is_no_operator() -> None:
         assert x.dtype == torch.float32
         return x.view(x.shape[1], x.size(0)) if x.is_contiguous() else x
 
-    assert operators(function, torch.randn(2, 3)) == ["view"]
+    assert operators(function, torch.randn(2, 3)) == [["view"]]
 
 
 @pytest.mark.parametrize(
     ("function", "asked"),
     [
-        (lambda x: x * x.max().item(), "item"),
-        (lambda x: x * float(x.max()), "__float__"),
+        (lambda x: x * x.max().item(), "_local_scalar_dense"),
+        (lambda x: x * float(x.max()), "_local_scalar_dense"),
         (lambda x: x if torch.equal(x, x) else -x, "equal"),
-        (lambda x: x[: int(x.max())], "__int__"),
+        (lambda x: x[: int(x.max())], "_local_scalar_dense"),
     ],
 )
 def test_a_function_that_asks_for_values_is_not_recorded(
     function: Callable[..., Tensor], asked: str
 ) -> None:
-    with pytest.raises(RuntimeError, match=f"asks a tensor for {asked}"):
+    with pytest.raises(RuntimeError, match=f"asks for a value of a tensor, by {asked}"):
         recording(function, [torch.ones(2)])
 
 
@@ -82,11 +101,11 @@ def set_first(x: Tensor) -> Tensor:
     ("function", "by"),
     [
         (lambda x: (x / 1.0).relu_(), "relu_"),
-        (lambda x: functional.relu(x, inplace=True), "relu"),
+        (lambda x: functional.relu(x, inplace=True), "relu_"),
         (lambda x: torch.add(x, 1, out=x), "add"),
         (lambda x: x.__iadd__(1), "add_"),
-        (lambda x: x.__iand__(x), "__iand__"),
-        (set_first, "__setitem__"),
+        (lambda x: x.mul_(x), "mul_"),
+        (set_first, "copy_"),
     ],
 )
 def test_a_function_that_changes_tensors_is_not_recorded(
@@ -110,6 +129,7 @@ def test_what_is_refused_leaves_gradients_on() -> None:
 
 WEIGHT = torch.randn(16, 16, 3, 3)
 SHIFT = torch.randn(2, 1)
+SQUARE = torch.randn(3, 3)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +156,37 @@ def test_a_replay_has_the_gradient() -> None:
     torch.testing.assert_close(found, wanted)
 
 
+def test_gradients_that_meet_are_added() -> None:
+    """By autograd in place, where nobody else has them."""
+
+    def function(x: Tensor, y: Tensor) -> Tensor:
+        z = x * y
+        return z.sin() + z.cos() + torch.cat([z, z.exp()]).sum(0) * x + x
+
+    given = torch.randn(2, 4, 4, requires_grad=True).unbind()
+    replay, gradient = recording(function, given), torch.randn(4, 4)
+    found = torch.autograd.grad(replay(*given), given, gradient)
+    wanted = torch.autograd.grad(function(*given), given, gradient)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_a_gradient_in_another_layout_is_the_same() -> None:
+    x = torch.randn(2, 3, requires_grad=True)
+    replay = recording(lambda x: x.sin().view(-1).exp().view(2, 3), [x])
+    for gradient in (torch.ones(()).expand(2, 3), torch.arange(6.0).view(3, 2).T):
+        (found,) = torch.autograd.grad(replay(x), x, gradient)
+        torch.testing.assert_close(found, gradient * x.cos() * x.sin().exp())
+
+
+def test_gradients_are_of_what_required_them() -> None:
+    x, y = torch.randn(4), torch.randn(4, requires_grad=True)
+    replay = recording(lambda x, y: x * y, [x, y])
+    value = replay(x, y)
+    assert torch.equal(torch.autograd.grad(value, y, torch.ones(4))[0], x)
+    with pytest.raises(RuntimeError, match="goes back once"):
+        torch.autograd.grad(value, y, torch.ones(4))
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 def test_a_convolution_is_packed_and_reads_any_layout() -> None:
     def function(x: Tensor) -> Tensor:
@@ -144,10 +195,15 @@ def test_a_convolution_is_packed_and_reads_any_layout() -> None:
 
     x = torch.randn(2, 4, 4, 16)
     store = PackedConvolutions()
-    assert operators(function, x, packed=store) == ["permute", "forward", "sin"]
+    assert operators(function, x, packed=store) == [["permute", "forward", "sin"]]
     x.requires_grad_()
-    assert operators(function, x, packed=store) == ["permute", "with_gradient", "sin"]
-    assert operators(function, x) == ["permute", "contiguous", "conv2d", "sin"]
+    forward, backward = operators(function, x, packed=store)
+    assert forward == ["permute", "forward", "sin"]
+    assert backward == ["cos", "mul", "backward", "permute"]
+    assert len(store) == 1
+    forward, backward = operators(function, x)
+    assert forward == ["permute", "clone", "convolution", "sin"]
+    assert backward[2] == "convolution_backward.default"
 
 
 def test_a_convolution_by_what_is_given_or_computed_stays() -> None:
@@ -156,4 +212,6 @@ def test_a_convolution_by_what_is_given_or_computed_stays() -> None:
 
     x, weight = torch.randn(2, 16, 4, 4), WEIGHT.clone()
     packed = PackedConvolutions()
-    assert operators(function, x, weight, packed=packed) == ["conv2d", "mul", "conv2d"]
+    (forward,) = operators(function, x, weight, packed=packed)
+    assert forward == ["convolution", "mul", "convolution"]
+    assert len(packed) == 0

@@ -7,13 +7,12 @@ kernels are oneDNN's in either case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 _FEW = 32 * 32
 """Positions of a picture below which weights are packed. A choice: with more it gains a tenth and
@@ -49,35 +48,17 @@ class PackedConvolution:
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The convolution of x, [batch, in, height, width] in any layout, without a gradient."""
+        """The convolution of x, [batch, in, height, width] in any layout."""
         return self._convolved(x, self._packed, self._bias)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """The gradient of x from that of the convolution."""
         return self._convolved(gradient, self._turned, None)
 
-    def with_gradient(self, x: Tensor) -> Tensor:
-        """The convolution of x, with a gradient."""
-        return _WithGradient.apply(x, self)
-
     def _convolved(self, x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         call = torch.ops.mkldnn._convolution_pointwise.default
         return call(x, packed, bias, self._padding, [1, 1], [1, 1], 1, "none", [], "")
-
-
-class _WithGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, convolution: PackedConvolution) -> Tensor:
-        ctx.convolution = convolution
-        return convolution.forward(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # type: ignore[override]
-        ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor, None]:
-        return ctx.convolution.backward(gradients[0]), None
 
 
 class PackedConvolutions:
@@ -97,10 +78,10 @@ class PackedConvolutions:
         weight: Tensor,
         bias: Tensor | None = None,
         stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] | str = 0,
+        padding: int | Sequence[int] = 0,
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
-    ) -> Callable[[Tensor], Tensor] | None:
+    ) -> PackedConvolution | None:
         """What does the same as torch.conv2d, of x alone.
 
         Args:
@@ -117,7 +98,7 @@ class PackedConvolutions:
             which round otherwise.
         """
         trained = weight.requires_grad or (bias is not None and bias.requires_grad)
-        if isinstance(padding, str) or x.ndim != 4 or trained:
+        if x.ndim != 4 or trained:
             return None
         stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
         small = x.shape[2] * x.shape[3] < _FEW and min(weight.shape[:2]) >= _NARROW
@@ -136,9 +117,7 @@ class PackedConvolutions:
                 return None
             self._bytes += 2 * weight.nbytes
             self._packed[which] = PackedConvolution(weight, bias, x.shape)
-        packed = self._packed[which]
-        wanted = torch.is_grad_enabled() and x.requires_grad
-        return packed.with_gradient if wanted else packed.forward
+        return self._packed[which]
 
 
 def _pair(number: int | Sequence[int]) -> tuple[int, ...]:

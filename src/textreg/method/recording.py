@@ -1,53 +1,42 @@
-"""What a function of tensors calls, in order, taken down as a graph and freed of what does nothing.
+"""What a function of tensors computes, forward and back, as two lists of operators.
 
-Torch functions are taken down where Python calls them, above autograd, so a replay is
-differentiated as the function is.
+They are taken down below autograd, so that a replay is one function with its gradient: between the
+two lists it keeps what the second reads, and nothing else. Operators that do nothing, and those
+whose result is the same each time, are left out.
 """
 
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType, MethodDescriptorType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_aggregate
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from textreg.method.packed_convolutions import PackedConvolutions
+from textreg.method.packed_convolutions import PackedConvolution, PackedConvolutions
+from textreg.method.replay import Replay, ReplayWithGradient
 
 Function = Callable[..., Tensor]
 
-_FACTS = frozenset(
-    {"shape", "size", "stride", "ndim", "dim", "numel", "dtype", "device", "is_contiguous"}
-    | {"requires_grad", "is_floating_point", "is_cuda", "is_cpu", "is_mps", "__len__"}
-)
-"""What may be asked of a tensor: the same for all that a recording is of, unless a value decides on
-a tensor's size."""
-_IN_PLACE = re.compile(r".*[^_]_|__i(?!nvert|nt_|ndex).*__|__setitem__")
-_MAY_RETURN_IT = frozenset({"to", "contiguous", "dropout", "float", "double", "bfloat16", "half"})
-"""What gives the tensor itself where there is nothing to do."""
-_CALLED_AS: dict[Any, Any] = {
-    functional.group_norm: torch.group_norm,
-    functional.layer_norm: torch.layer_norm,
-    Tensor.unflatten: torch.unflatten,
-    Tensor.__pow__: torch.pow,
-}
-"""Functions by those they end in: these take the same, and look at nothing first."""
+_TORCH: Any = torch
+_ATEN: Any = torch.ops.aten
 
 
 def recording(
     function: Function, given: Sequence[Tensor], packed: PackedConvolutions | None = None
-) -> Function:
+) -> Replay:
     """A function of tensors like these that calls what this one calls.
 
     Args:
         function: of tensors.
-        given: what it is called with.
+        given: what it is called with; where gradients are on, the replay has those of the ones that
+            require them.
         packed: where its convolutions are kept in the processor's order; none: they stay.
 
     Raises:
@@ -56,92 +45,208 @@ def recording(
     """
     # Each a tensor of its own, or one that is given twice would be one in the recording.
     own = [x.detach().requires_grad_(x.requires_grad) for x in given]
+    asked = [x for x in own if x.requires_grad and torch.is_grad_enabled()]
     recorder = _Recorder(own, packed)
     # What is refused may leave a `no_grad` half entered.
-    with torch.set_grad_enabled(torch.is_grad_enabled()), recorder:
-        found = function(*own)
-    return recorder.replayed(found)
+    with torch.set_grad_enabled(torch.is_grad_enabled()), _Undivided(), recorder:
+        value = function(*own)
+        if not asked:
+            return Replay(recorder.forward(value))
+        gradient = value.detach().clone()
+        recorder.turn(gradient)
+        back = recorder.backward(torch.autograd.grad(value, asked, gradient))
+        return ReplayWithGradient(recorder.forward(value), back, gradient)
 
 
-class _Recorder(TorchFunctionMode):
-    def __init__(self, given: Sequence[Tensor], packed: PackedConvolutions | None):
-        super().__init__()
-        self._graph, self._constants, self._packed = Graph(), nn.Module(), packed
-        self._known: dict[int, tuple[Tensor, Node]] = {}
-        """By id, which is a tensor's own as long as it is kept."""
-        for n, x in enumerate(given):
-            self._known[id(x)] = x, self._graph.placeholder(f"given_{n}")
+class _Undivided(TorchFunctionMode):
+    """Leaves a division by 1 out, and so its gradient too."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        """Call it, if it does something."""
+        if func.__name__ in ("div", "__truediv__") and len(args) == 2 and not kwargs:
+            x, by = args
+            if isinstance(by, int | float) and by == 1 and x.is_floating_point():
+                return x
+        return func(*args, **(kwargs or {}))
+
+
+_Which = tuple[Any, ...]
+
+
+def _which(x: Tensor) -> _Which:
+    """What tells a tensor from others: one of the same is the same numbers.
+
+    Autograd hands back what it saved as another object. Where memory is used again, what lies there
+    now has been taken down since.
+    """
+    return x.data_ptr(), x.shape, x.stride(), x.dtype
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, given: Sequence[Tensor], packed: PackedConvolutions | None):
+        super().__init__()
+        self._forward = self._graph = Graph()
+        self._constants, self._packed = nn.Module(), packed
+        self._convolutions: dict[_Which, PackedConvolution] = {}
+        self._nodes: dict[_Which, Node] = {}
+        """Of tensors that are given or computed, and of constants that something reads."""
+        self._taken: dict[Node, Node] = {}
+        """Of what is computed forward and read on the way back, where it is taken from the list."""
+        for n, x in enumerate(given):
+            self._nodes[_which(x)] = self._graph.placeholder(f"given_{n}")
+
+    def turn(self, gradient: Tensor) -> None:
+        """From here on it goes back, from the value's gradient."""
+        self._graph = Graph()
+        self._saved = self._graph.placeholder("saved")
+        self._nodes[_which(gradient)] = self._graph.placeholder("gradient")
+
+    def backward(self, gradients: Sequence[Tensor]) -> GraphModule:
+        """All since `turn`: takes what it reads from a list, whose last is read first."""
+        return self._module([self._node_of(x) for x in gradients])
+
+    def forward(self, value: Tensor) -> GraphModule:
+        """All before: gives the value, and the list that `backward` takes from."""
+        place = {node: n for n, node in enumerate(self._graph.nodes)}
+        taken = sorted(self._taken, key=lambda node: -place[self._taken[node]])
+        self._graph = self._forward
+        return self._module((self._node_of(value), taken))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         """Call it, and take it down."""
         kwargs = kwargs or {}
-        # Of a property's getter it is the property that has the name.
-        property_of = func.__self__ if func.__name__ == "__get__" else None
-        name = (property_of or func).__name__
-        if _IN_PLACE.fullmatch(name) or kwargs.get("inplace") or "out" in kwargs:
+        name, changes = func._schema.name.removeprefix("aten::"), func._schema.is_mutable
+        if changes and not self._adds_gradients(func, args[0]):
             raise RuntimeError(f"it changes a tensor in place, by {name}")
         found = func(*args, **kwargs)
-        if isinstance(found, Tensor):
-            if args and found is args[0] and name in _MAY_RETURN_IT:
-                return found
-            node = self._node_of(args[0]) if _divides_by_one(name, args, kwargs) else None
-            self._known[id(found)] = found, node or self._call(func, property_of, args, kwargs)
-        elif isinstance(found, tuple | list) and all(isinstance(x, Tensor) for x in found):
-            whole = self._call(func, property_of, args, kwargs)
-            for n, x in enumerate(found):
-                self._known[id(x)] = x, self._graph.call_function(operator.getitem, (whole, n))
-        elif name not in _FACTS:
-            raise RuntimeError(f"it asks a tensor for {name}")
+        if not _is_of_tensors(found):
+            raise RuntimeError(f"it asks for a value of a tensor, by {name}")
+        read = _tensors((args, kwargs))
+        if not changes and isinstance(found, Tensor) and _which(found) in map(_which, read):
+            return found  # the same numbers in the same place
+        if all(map(self._is_constant, read)):
+            for x in _tensors(found):
+                self._nodes.pop(_which(x), None)
+        else:
+            self._take_down(func, args, kwargs, found)
         return found
 
-    def _call(self, func: Any, property_of: Any, args: tuple[Any, ...], kwargs: Any) -> Node:
-        if property_of is not None:
-            return self._graph.call_function(
-                getattr, (self._node_of(args[0]), property_of.__name__)
-            )
-        if func is torch.conv2d and self._packed is not None and self._constant(args[1]):
-            quick = self._packed.in_place_of(*args, **kwargs)
-            if quick is not None:
-                x = self._node_of(args[0])
-                # A packed convolution brings what it reads into its own layout.
-                laid = x.args[0] if x.target is Tensor.contiguous and not x.kwargs else x
-                return self._graph.call_function(quick, (laid,))
+    def _adds_gradients(self, func: Any, to: Tensor) -> bool:
+        """Whether autograd adds to what it has computed itself."""
+        node = self._nodes.get(_which(to))
+        if func is not _ATEN.add_.Tensor or node is None or node.graph is self._forward:
+            return False
+        return node.op == "call_function"
+
+    def _is_constant(self, x: Tensor) -> bool:
+        """Whether a tensor is neither given nor computed from what is."""
+        return _which(x) not in self._nodes or self._nodes[_which(x)].op == "get_attr"
+
+    def _take_down(self, func: Any, args: tuple[Any, ...], kwargs: Any, found: Any) -> None:
+        if (quick := self._packed_call(func, args)) is not None:
+            node = self._graph.call_function(quick, (self._laid(args[0]),))
+            self._nodes[_which(found if isinstance(found, Tensor) else found[0])] = node
+            return
         given = map_aggregate((args, kwargs), self._node_of)
-        return self._graph.call_function(_CALLED_AS.get(func, func), *given)
+        node = self._graph.call_function(_called_as(func), *given)
+        if isinstance(found, Tensor):
+            self._nodes[_which(found)] = node
+            return
+        for n, x in enumerate(found):
+            if x is not None:
+                own = self._graph.call_function(operator.getitem, (node, n))
+                self._nodes[_which(x)] = own
 
-    def _node_of(self, value: Any) -> Any:
-        """A tensor's node; what is none stays."""
-        if not isinstance(value, Tensor):
-            return value
-        if id(value) not in self._known:
-            name = f"constant_{len(self._known)}"
-            setattr(self._constants, name, value)
-            self._known[id(value)] = value, self._graph.get_attr(name)
-        return self._known[id(value)][1]
+    def _packed_call(self, func: Any, args: tuple[Any, ...]) -> Function | None:
+        """What a packed convolution does in place of torch's or of its gradient; none: it stays."""
+        if self._packed is None:
+            return None
+        if func is _ATEN.convolution_backward.default:
+            known = self._convolutions.get((_which(args[2]), args[1].shape))
+            return None if known is None else known.backward
+        if func is not _ATEN.convolution.default:
+            return None
+        x, weight, bias, stride, padding, dilation, transposed, _, groups = args
+        if transposed or not all(self._is_constant(w) for w in (weight, bias) if w is not None):
+            return None
+        own = self._packed.in_place_of(x, weight, bias, stride, padding, dilation, groups)
+        if own is None:
+            return None
+        self._convolutions[_which(weight), x.shape] = own
+        return own.forward
 
-    def _constant(self, value: Any) -> bool:
-        """Whether a tensor is neither given nor computed."""
-        return id(value) not in self._known or self._node_of(value).op == "get_attr"
+    def _laid(self, x: Tensor) -> Node:
+        """What a packed convolution reads, which brings it into its own layout itself."""
+        node = self._node_of(x)
+        plain = {"memory_format": torch.contiguous_format}
+        copied = node.target is torch.clone and node.kwargs == plain
+        return self._here(node.all_input_nodes[0]) if copied else node
 
-    def replayed(self, found: Tensor) -> Function:
-        """What calls all that was taken down, and gives what stands for this tensor."""
-        self._graph.output(self._node_of(found))
+    def _node_of(self, x: Any) -> Any:
+        """A tensor's node in the list that is being taken down; what is none stays."""
+        if not isinstance(x, Tensor):
+            return x
+        node = self._nodes.get(which := _which(x))
+        if node is None:
+            name = f"constant_{len(vars(self._constants))}"
+            setattr(self._constants, name, x.detach())
+            node = self._nodes[which] = self._graph.get_attr(name)
+        return self._here(node)
+
+    def _here(self, node: Node) -> Node:
+        if node.graph is self._graph:
+            return node
+        if node.op == "get_attr":
+            return self._graph.get_attr(str(node.target))
+        if node not in self._taken:
+            self._taken[node] = self._graph.call_method("pop", (self._saved,))
+        return self._taken[node]
+
+    def _module(self, found: Any) -> GraphModule:
+        """A list of operators with its constants, without those that nothing reads."""
+        self._graph.output(found)
         for node in reversed(self._graph.nodes):
-            pure = node.target in (operator.getitem, Tensor.contiguous)
-            if node.op == "call_function" and pure and not node.users:
+            if node.op not in ("placeholder", "output") and not node.users:
                 self._graph.erase_node(node)
+                if node.op == "call_method":
+                    self._taken = {own: n for own, n in self._taken.items() if n is not node}
         module = GraphModule(self._constants, self._graph)
         # As plain attributes they are found at once, and not by nn.Module's own search.
         constants = {**module._parameters, **module._buffers}
         module._parameters.clear()
         module._buffers.clear()
         vars(module).update(constants)
-        return module.forward
+        return module
 
 
-def _divides_by_one(name: str, args: tuple[Any, ...], kwargs: Any) -> bool:
-    if name not in ("div", "__truediv__") or kwargs or not isinstance(args[1], int | float):
-        return False
-    return args[0].is_floating_point() and args[1] == 1
+def _tensors(values: Any) -> list[Tensor]:
+    """All that are in lists and tuples."""
+    found: list[Tensor] = []
+
+    def look(x: Any) -> Any:
+        if isinstance(x, Tensor):
+            found.append(x)
+        return x
+
+    map_aggregate(values, look)
+    return found
+
+
+def _is_of_tensors(found: Any) -> bool:
+    """Whether a result is a tensor or a list of them, of which some may be missing."""
+    several = isinstance(found, list | tuple)
+    return all(x is None or isinstance(x, Tensor) for x in (found if several else [found]))
+
+
+def _called_as(operator_of_aten: Any) -> Any:
+    """The function of torch's that calls an operator, which is called sooner; else itself."""
+    name = operator_of_aten._schema.name.removeprefix("aten::")
+    for place in (_TORCH, _TORCH._C._nn, Tensor):
+        found = getattr(place, name, None)
+        if isinstance(found, BuiltinFunctionType | MethodDescriptorType):
+            return found
+    return operator_of_aten
