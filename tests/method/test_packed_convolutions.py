@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 
 from textreg.method import packed_convolutions
-from textreg.method.packed_convolutions import PackedConvolution, PackedConvolutions
+from textreg.method.packed_convolutions import (
+    PackedConvolution,
+    PackedConvolutions,
+    PointwiseConvolution,
+)
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
@@ -47,6 +51,28 @@ def test_it_is_the_convolution_and_its_gradient(
     torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, BF16])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_product_is_the_convolution_of_one_position(
+    dtype: torch.dtype, with_bias: bool, batch: int
+) -> None:
+    weight, bias = drawn(24, 16, 1, 1, dtype=dtype) / 4, drawn(24, dtype=dtype)
+    store, x = PackedConvolutions(), drawn(batch, 16, 8, 6, dtype=dtype).requires_grad_()
+    own = store.in_place_of(x, weight, bias if with_bias else None)
+    assert isinstance(own, PointwiseConvolution)
+    assert len(store) == 0
+    theirs = torch.conv2d(x, weight, bias if with_bias else None)
+    gradient = drawn(*theirs.shape, dtype=dtype)
+    ours = own.forward(x.detach())
+    assert ours.stride() == theirs.stride()
+    torch.testing.assert_close(ours, theirs)
+    (wanted,) = torch.autograd.grad(theirs, x, gradient)
+    torch.testing.assert_close(own.backward(gradient), wanted)
+    plain = x.detach().contiguous()
+    assert torch.equal(own.forward(plain), ours)
+
+
 def test_what_lies_in_another_layout_is_the_same() -> None:
     packed = PackedConvolution(drawn(24, 16, 3, 3), None, (2, 16, 8, 8))
     x, gradient = drawn(2, 16, 8, 8), drawn(2, 24, 8, 8)
@@ -72,6 +98,7 @@ WEIGHT = drawn(24, 16, 3, 3)
         {"weight": WEIGHT.clone().requires_grad_()},
         {"weight": drawn(4, 16, 3, 3)},
         {"bias": drawn(24).requires_grad_()},
+        {"weight": drawn(24, 16, 1, 1), "padding": 0, "stride": 2},
     ],
 )
 def test_another_kind_of_convolution_stays(changed: dict[str, Any]) -> None:

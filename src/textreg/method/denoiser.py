@@ -27,8 +27,9 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     batch = query.shape[0]
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     if _half_on_cpu(query) and query.shape[2] * key.shape[2] < _FUSED_FROM:
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        seen = scores.softmax(-1) @ value
+        # Heads of one sample are multiplied where they lie: only those of several are copied.
+        q, k, v = (x.flatten(0, 1) for x in (query * query.shape[-1] ** -0.5, key, value))
+        seen = torch.bmm(torch.bmm(q, k.mT).softmax(-1), v).unflatten(0, (batch, heads))
     else:
         seen = nn.functional.scaled_dot_product_attention(query, key, value)
     return seen.transpose(1, 2).reshape(batch, -1, heads * value.shape[-1])

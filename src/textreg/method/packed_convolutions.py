@@ -1,8 +1,9 @@
-"""Frozen convolutions with their weights in the order that the processor's kernels want.
+"""Frozen convolutions as a processor does them soonest.
 
-torch brings a convolution's weights into that order at each call, forward and again backward. Where
-a picture has few positions that takes longer than the convolution itself. Here it is done once; the
-kernels are oneDNN's in either case.
+torch brings a convolution's weights into the order that the kernels want at each call, forward and
+again backward. Where a picture has few positions that takes longer than the convolution itself.
+Here it is done once; the kernels are oneDNN's in either case. A convolution of one position is a
+matrix product, whose weights lie as they should.
 """
 
 from __future__ import annotations
@@ -61,6 +62,28 @@ class PackedConvolution:
         return call(x, packed, bias, self._padding, [1, 1], [1, 1], 1, "none", [], "")
 
 
+class PointwiseConvolution:
+    """A frozen convolution of one position, as the matrix product that it is in channels_last."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        """Of a weight of [out, in, 1, 1], which nothing is copied of."""
+        self._weight, self._bias = weight.flatten(1), bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The convolution of x, [batch, in, height, width] in any layout."""
+        return self._product(x, self._weight.mT, self._bias)
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        """The gradient of x from that of the convolution."""
+        return self._product(gradient, self._weight, None)
+
+    def _product(self, x: Tensor, by: Tensor, bias: Tensor | None) -> Tensor:
+        rows = x.permute(0, 2, 3, 1)
+        flat = rows.reshape(-1, rows.shape[3])
+        found = flat @ by if bias is None else torch.addmm(bias, flat, by)
+        return found.view(*rows.shape[:3], -1).permute(0, 3, 1, 2)
+
+
 class PackedConvolutions:
     """The convolutions of a model that its recordings share."""
 
@@ -81,7 +104,7 @@ class PackedConvolutions:
         padding: int | Sequence[int] = 0,
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
-    ) -> PackedConvolution | None:
+    ) -> PackedConvolution | PointwiseConvolution | None:
         """What does the same as torch.conv2d, of x alone.
 
         Args:
@@ -94,16 +117,19 @@ class PackedConvolutions:
             groups: of channels.
 
         Returns:
-            None where packing wins little or takes too much, and where torch takes other kernels,
-            which round otherwise.
+            None where it wins little or takes too much, and where torch takes other kernels, which
+            round otherwise.
         """
         trained = weight.requires_grad or (bias is not None and bias.requires_grad)
         if x.ndim != 4 or trained:
             return None
         stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
-        small = x.shape[2] * x.shape[3] < _FEW and min(weight.shape[:2]) >= _NARROW
         kept = all(2 * p == k - 1 for p, k in zip(padding, weight.shape[2:], strict=True))
-        if not small or not kept or groups != 1 or not stride == dilation == (1, 1):
+        if not kept or groups != 1 or not stride == dilation == (1, 1):
+            return None
+        if weight.shape[2:] == (1, 1):
+            return PointwiseConvolution(weight, bias)
+        if x.shape[2] * x.shape[3] >= _FEW or min(weight.shape[:2]) < _NARROW:
             return None
         kernels = torch._C._select_conv_backend(
             x, weight, bias, stride, padding, dilation, False, (0, 0), groups

@@ -19,7 +19,11 @@ from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from textreg.method.packed_convolutions import PackedConvolution, PackedConvolutions
+from textreg.method.packed_convolutions import (
+    PackedConvolution,
+    PackedConvolutions,
+    PointwiseConvolution,
+)
 from textreg.method.replay import Replay, ReplayWithGradient
 
 Function = Callable[..., Tensor]
@@ -89,7 +93,7 @@ class _Recorder(TorchDispatchMode):
         super().__init__()
         self._forward = self._graph = Graph()
         self._constants, self._packed = nn.Module(), packed
-        self._convolutions: dict[_Which, PackedConvolution] = {}
+        self._convolutions: dict[_Which, PackedConvolution | PointwiseConvolution] = {}
         self._nodes: dict[_Which, Node] = {}
         """Of tensors that are given or computed, and of constants that something reads."""
         self._taken: dict[Node, Node] = {}
