@@ -130,7 +130,7 @@ class StepTimes:
 
 @contextmanager
 def recorded_at_once() -> Generator[None]:
-    """The denoiser records a shape at its second pass, in the warm-up.
+    """Denoiser and text encoder record a shape at its second pass, in the warm-up.
 
     So a step is timed as in the middle of a run.
     """

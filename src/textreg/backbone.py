@@ -15,6 +15,7 @@ from textreg.method.attention_edit import Edited
 from textreg.method.denoiser import Denoiser, freeze
 from textreg.method.encoder_edit import edited
 from textreg.method.encoder_pair import EncoderPair
+from textreg.method.recorded_passes import RecordedPasses
 from textreg.method.text_features import TextFeatures, Tokens, encode_tokens
 from textreg.method.text_projections import TextProjections, drop_text_weights
 from textreg.method.weights_together import lay_together
@@ -53,6 +54,8 @@ class Backbone:
     projections: TextProjections
     scheduler: Any
     device: torch.device
+    recorded_text: RecordedPasses | None = None
+    """Of the one text encoder, where it is on a CPU."""
     plain: dict[str, tuple[Tensor, Tensor]] = field(
         default_factory=dict[str, tuple[Tensor, Tensor]], repr=False, compare=False
     )
@@ -77,7 +80,9 @@ class Backbone:
         with edited(self.text_encoders, edit):
             if self.pair is not None:
                 return self.pair.encode(tokens, vectors, masked)
-            return TextFeatures(tokens=encode_tokens(self.text_encoder, tokens, vectors, masked))
+            recorded = self.recorded_text if edit is None else None
+            found = encode_tokens(self.text_encoder, tokens, vectors, masked, recorded)
+            return TextFeatures(tokens=found)
 
     @property
     def word_tables(self) -> list[Tensor]:
@@ -175,6 +180,7 @@ def load(
         projections=projections.to(place),
         scheduler=_scheduler(files, place),
         device=place,
+        recorded_text=RecordedPasses("the text encoder") if place.type == "cpu" else None,
     )
 
 

@@ -206,14 +206,16 @@ def pass_inputs(
 
 
 def with_way(backbone: Backbone, way: Way) -> Backbone:
-    """The same base, whose denoiser goes this way in training; the weights are shared."""
+    """The same base, whose denoiser goes this way in training; the weights are shared.
+
+    Where that is operator by operator, its text encoder does so as well.
+    """
     if way == ("graph" if records_itself(backbone) else "eager"):
         return backbone
     plain = backbone.denoiser
     if way == "eager":
-        forward: Forward = plain.eager
-    else:
-        forward = compiled_denoiser(plain) if way == "compile" else Graphs(plain)
+        return replace(backbone, denoiser=_Quick(plain, plain.eager), recorded_text=None)
+    forward: Forward = compiled_denoiser(plain) if way == "compile" else Graphs(plain)
     return replace(backbone, denoiser=_Quick(plain, forward))
 
 

@@ -15,6 +15,7 @@ from textreg.method import recorded_passes
 from textreg.method.denoiser import Denoiser
 from textreg.method.packed_convolutions import PackedConvolution
 from textreg.method.recorded_passes import RecordedPasses
+from textreg.sampling import PictureModel
 from textreg.speed import with_way
 
 with_onednn = pytest.mark.skipif(
@@ -87,6 +88,38 @@ def test_speed_eager_never_replays(backbone: Backbone, passed: list[int], fresh:
         passes(eager, heard(backbone, 1))
     assert passed == [1] * 5
     assert with_way(own, "graph") is own
+
+
+def test_text_is_read_by_a_replay_to_the_last_bit(
+    backbone: Backbone,
+) -> None:
+    """Of other words, masked otherwise, with another vector; not with an edit, nor in drawing."""
+    recorded = RecordedPasses("the text encoder")
+    own, plain = (replace(backbone, recorded_text=x) for x in (recorded, None))
+    tokens = PictureModel(backbone).tokens(["a photo of a <krk1> cat", "a <krk1> dog in the photo"])
+    vector = torch.randn(2, 64, requires_grad=True)
+    never = torch.zeros(2, dtype=torch.bool)
+    for _ in range(3):
+        own.encode(tokens, vector, never)
+    seen: list[int] = []
+    encoder = backbone.text_encoder
+    layers = getattr(encoder, "text_model", encoder).encoder
+    watch = layers.register_forward_pre_hook(lambda *_: seen.append(1))
+    vector = torch.randn(2, 64, requires_grad=True)
+    given = tokens.rows(torch.tensor([1, 0])), vector, ~never
+    ours = own.encode(*given).tokens
+    assert seen == []
+    theirs = plain.encode(*given).tokens
+    assert seen == [1]
+    gradient = torch.randn(ours.shape)
+    found, wanted = (torch.autograd.grad(x, vector, gradient)[0] for x in (ours, theirs))
+    assert torch.equal(ours, theirs)
+    assert torch.equal(found, wanted)
+    own.encode(*given, lambda name, x, result: result)
+    with torch.no_grad():
+        own.encode(*given)
+    assert seen == [1, 1, 1]
+    watch.remove()
 
 
 def test_with_activations_computed_twice_nothing_is_replayed(

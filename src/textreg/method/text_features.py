@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from textreg.method.host_copy import on_device
 from textreg.method.identifier import identifier_tokens
 from textreg.method.identifier_mask import identifier_mask
+from textreg.method.recorded_passes import RecordedPasses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,6 +222,7 @@ def encode(
     slots: Tensor,
     vectors: Tensor | None,
     mask: Tensor,
+    recorded: RecordedPasses | None = None,
 ) -> Tensor:
     """Final layer-normed text features of every token.
 
@@ -229,6 +232,7 @@ def encode(
         slots: which vector replaces a row, [batch, tokens]; -1: none.
         vectors: the identifier's of each sample, [batch, vectors, width]; none: no identifier.
         mask: additive attention mask [batch, 1, tokens, tokens].
+        recorded: of this encoder, which must then stay as it is; none: operator by operator.
 
     Returns:
         c, [batch, tokens, width].
@@ -237,13 +241,24 @@ def encode(
     parts = getattr(text_encoder, "text_model", text_encoder)
     table = parts.embeddings.token_embedding
     rows = with_word(table(ids.masked_fill(slots >= 0, 0)), slots, vectors)
+    # Without a gradient a prompt is read once, or its attention is looked at as it goes.
+    if recorded is None or not rows.requires_grad:
+        return _features(parts, rows, mask)
+    return recorded(partial(_features, parts), rows, mask)
+
+
+def _features(parts: Any, rows: Tensor, mask: Tensor) -> Tensor:
     hidden = parts.embeddings(inputs_embeds=rows)
     hidden = parts.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=False)
     return parts.final_layer_norm(hidden.last_hidden_state)
 
 
 def encode_tokens(
-    text_encoder: Any, tokens: Tokens, vectors: Tensor | None, masked: Tensor
+    text_encoder: Any,
+    tokens: Tokens,
+    vectors: Tensor | None,
+    masked: Tensor,
+    recorded: RecordedPasses | None = None,
 ) -> Tensor:
     """`encode` for tokenised prompts.
 
@@ -252,9 +267,10 @@ def encode_tokens(
         tokens: the prompts.
         vectors: the identifier's of each, one after the other, [prompts, vectors * width].
         masked: which are masked where they can be, [prompts] bool.
+        recorded: as for `encode`.
     """
     table = getattr(text_encoder, "text_model", text_encoder).embeddings.token_embedding.weight
     ids, slots, mask = tokens.read(table.device, masked, table.dtype)
     if vectors is not None:
         vectors = vectors.unflatten(1, (tokens.vectors, -1))
-    return encode(text_encoder, ids, slots, vectors, mask)
+    return encode(text_encoder, ids, slots, vectors, mask, recorded)
