@@ -1,12 +1,12 @@
-"""A frozen convolution by torch against the same packed once, and group norms by layout.
+"""A frozen convolution by torch against ours of recordings, and group norms by layout.
 
     python benchmarks/speed/convolutions.py --base toyland
     python benchmarks/speed/convolutions.py --base sd15 --dtypes bf16 --batches 1 --repeats 5
 
-Prints, for each shape that could be packed (decision 0080), how often a pass of the denoiser has it
-and median microseconds forward by torch and packed, backward by torch and packed; then what all
-save together, and a group norm of 64 channels in the plain layout, in channels_last, and with the
-layout changed around it.
+Prints, for each shape that is packed, or a product where it is of one position (decisions 0080 and
+0083), how often a pass of the denoiser has it and median microseconds forward by torch and ours,
+backward by torch and ours; then what all save together, and a group norm of 64 channels in the
+plain layout, in channels_last, and with the layout changed around it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ from torch import Tensor, nn
 
 from textreg.backbone import DTYPES
 from textreg.base_files import BaseFiles
-from textreg.method.packed_convolutions import PackedConvolution, PackedConvolutions
+from textreg.method.packed_convolutions import (
+    PackedConvolution,
+    PackedConvolutions,
+    PointwiseConvolution,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from random_base import true_size
@@ -36,7 +40,7 @@ Shape = tuple[int, int, int, int]
 
 
 def shapes(base: str) -> Counter[Shape]:
-    """Of the convolutions that could be packed, and how often a pass has each; 512 pixels."""
+    """Of the convolutions that have one of ours, and how often a pass has each; 512 pixels."""
     config: Any = true_size("sd1")["unet"] if base == "sd15" else BaseFiles.of(base).config("unet")
     found: Counter[Shape] = Counter()
 
@@ -70,19 +74,22 @@ def backward(y: Tensor, x: Tensor, gradient: Tensor) -> None:
 
 
 def convolution(shape: Shape, batch: int, dtype: torch.dtype, repeats: int) -> list[float]:
-    """Milliseconds: forward by torch and packed, backward by torch and packed."""
+    """Milliseconds: forward by torch and ours, backward by torch and ours."""
     ins, outs, kernel, side = shape
     weight = last(torch.randn(outs, ins, kernel, kernel, dtype=dtype))
     bias = torch.randn(outs, dtype=dtype)
     x = last(torch.randn(batch, ins, side, side, dtype=dtype)).requires_grad_()
-    packed, padding = PackedConvolution(weight, bias, x.shape), kernel // 2
+    ours = PointwiseConvolution(weight, bias)
+    if kernel > 1:
+        ours = PackedConvolution(weight, bias, x.shape)
+    padding = kernel // 2
     gradient = torch.randn_like(found := torch.conv2d(x, weight, bias, padding=padding))
     still = x.detach()
     calls: list[Callable[[], object]] = [
         lambda: torch.conv2d(still, weight, bias, padding=padding),
-        lambda: packed.forward(still),
+        lambda: ours.forward(still),
         lambda: backward(found, x, gradient),
-        lambda: packed.backward(gradient),
+        lambda: ours.backward(gradient),
     ]
     return in_turns(calls, repeats)
 
