@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from textreg.method.packed_convolutions import PackedConvolutions
-from textreg.method.recording import Function, recording
+from textreg.method.recording import Function, apart, recording
 
 COMES_BACK = 32
 """Passes of a shape after which it is recorded. A choice: recording, with its check, takes as long
@@ -72,10 +72,10 @@ class RecordedPasses:
         """A recording that gave the same; else none, with a line that says so."""
         why = ""
         # Of other numbers: what a recording took from their values then shows.
-        other = [
-            (x.detach() / -2).requires_grad_(x.requires_grad) if x.is_floating_point() else x
-            for x in given
-        ]
+        other = [apart(x) for x in given]
+        for x, now in zip(given, other, strict=True):
+            if x.is_floating_point():
+                now.div_(-2).requires_grad_(x.requires_grad)
         # Packed convolutions are the same to the last bit here, but may not be everywhere.
         for packed in (self.packed, None):
             try:
@@ -85,7 +85,7 @@ class RecordedPasses:
                 why = "a recording of it computes something else"
             except _CANNOT as error:
                 why = str(error).strip().split("\n", 1)[0] or type(error).__name__
-            if not packed:
+            if packed is None:
                 break
             self.packed = None
         print(f"textreg: {self._name} runs operator by operator, slower ({why})", file=sys.stderr)
@@ -93,13 +93,13 @@ class RecordedPasses:
 
 
 def values_and_gradients(function: Function, given: Sequence[Tensor]) -> list[list[Tensor]]:
-    """A function's value, and the gradients of half its square sum where any are wanted."""
+    """A function's value, and its gradients where any are wanted, from some of the value's."""
     leaves = [x.detach().requires_grad_(x.requires_grad) for x in given]
     value = function(*leaves)
     asked = [x for x in leaves if x.requires_grad]
     if not asked or not torch.is_grad_enabled():
         return [[value], []]
-    return [[value.detach()], list(torch.autograd.grad(value, asked, value.detach()))]
+    return [[value.detach()], list(torch.autograd.grad(value, asked, value.detach() / 2 + 1))]
 
 
 def _same(ours: Function, theirs: Function, given: Sequence[Tensor]) -> bool:
@@ -110,8 +110,8 @@ def _same(ours: Function, theirs: Function, given: Sequence[Tensor]) -> bool:
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are of one type and shape, and equal: signs of zeros, and NaN, too."""
-    if (a.dtype, a.shape) != (b.dtype, b.shape):
+    """Whether two tensors lie alike and are equal: types, signs of zeros, and NaN, too."""
+    if (a.dtype, a.shape, a.stride()) != (b.dtype, b.shape, b.stride()):
         return False
     equal = (a == b) & (a.signbit() == b.signbit())
     return bool((equal | (a.isnan() & b.isnan())).all())

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_aggregate
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -44,15 +45,14 @@ def recording(
         packed: where its convolutions are kept in the processor's order; none: they stay.
 
     Raises:
-        RuntimeError: it asks for a value of a tensor, which may be another the next time, or
-            changes a tensor in place.
+        RuntimeError: it asks for a value of a tensor, which may be another the next time, changes a
+            tensor in place, or reads one that is trained and not given.
     """
-    # Each a tensor of its own, or one that is given twice would be one in the recording.
-    own = [x.detach().requires_grad_(x.requires_grad) for x in given]
+    # Or one that is given twice would be one in the recording.
+    own = [apart(x).requires_grad_(x.requires_grad) for x in given]
     asked = [x for x in own if x.requires_grad and torch.is_grad_enabled()]
     recorder = _Recorder(own, packed)
-    # What is refused may leave a `no_grad` half entered.
-    with torch.set_grad_enabled(torch.is_grad_enabled()), _Undivided(), recorder:
+    with _Undivided(), recorder:
         value = function(*own)
         if not asked:
             return Replay(recorder.forward(value))
@@ -60,6 +60,14 @@ def recording(
         recorder.turn(gradient)
         back = recorder.backward(torch.autograd.grad(value, asked, gradient))
         return ReplayWithGradient(recorder.forward(value), back, gradient)
+
+
+def apart(x: Tensor) -> Tensor:
+    """The same numbers in the same layout, in memory of their own, without a gradient."""
+    if 0 in x.stride():
+        return x.detach().clone()
+    laid = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
+    return laid.copy_(x.detach())
 
 
 class _Undivided(TorchFunctionMode):
@@ -80,11 +88,7 @@ _Which = tuple[Any, ...]
 
 
 def _which(x: Tensor) -> _Which:
-    """What tells a tensor from others: one of the same is the same numbers.
-
-    Autograd hands back what it saved as another object. Where memory is used again, what lies there
-    now has been taken down since.
-    """
+    """What tells a tensor from others that live: autograd hands back what it saved as another."""
     return x.data_ptr(), x.shape, x.stride(), x.dtype
 
 
@@ -94,18 +98,19 @@ class _Recorder(TorchDispatchMode):
         self._forward = self._graph = Graph()
         self._constants, self._packed = nn.Module(), packed
         self._convolutions: dict[_Which, PackedConvolution | PointwiseConvolution] = {}
-        self._nodes: dict[_Which, Node] = {}
-        """Of tensors that are given or computed, and of constants that something reads."""
+        self._nodes: dict[_Which, tuple[Node, StorageWeakRef]] = {}
+        """Of tensors that are given or computed, and of constants that something reads. They are
+        not kept, or autograd would not add in place; freed memory may be another's."""
         self._taken: dict[Node, Node] = {}
         """Of what is computed forward and read on the way back, where it is taken from the list."""
         for n, x in enumerate(given):
-            self._nodes[_which(x)] = self._graph.placeholder(f"given_{n}")
+            self._stands_for(self._graph.placeholder(f"given_{n}"), x)
 
     def turn(self, gradient: Tensor) -> None:
         """From here on it goes back, from the value's gradient."""
         self._graph = Graph()
         self._saved = self._graph.placeholder("saved")
-        self._nodes[_which(gradient)] = self._graph.placeholder("gradient")
+        self._stands_for(self._graph.placeholder("gradient"), gradient)
 
     def backward(self, gradients: Sequence[Tensor]) -> GraphModule:
         """All since `turn`: takes what it reads from a list, whose last is read first."""
@@ -116,7 +121,10 @@ class _Recorder(TorchDispatchMode):
         place = {node: n for n, node in enumerate(self._graph.nodes)}
         taken = sorted(self._taken, key=lambda node: -place[self._taken[node]])
         self._graph = self._forward
-        return self._module((self._node_of(value), taken))
+        own = self._node_of(value)
+        # The value keeps what is saved: itself not, or neither would be freed.
+        saved = [self._graph.call_method("detach", (n,)) if n is own else n for n in taken]
+        return self._module((own, saved))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -126,44 +134,50 @@ class _Recorder(TorchDispatchMode):
         name, changes = func._schema.name.removeprefix("aten::"), func._schema.is_mutable
         if changes and not self._adds_gradients(func, args[0]):
             raise RuntimeError(f"it changes a tensor in place, by {name}")
+        if _has_size_by_value(func, args):
+            raise RuntimeError(f"it asks for a value of a tensor, by {name}")
         found = func(*args, **kwargs)
         if not _is_of_tensors(found):
             raise RuntimeError(f"it asks for a value of a tensor, by {name}")
         read = _tensors((args, kwargs))
         if not changes and isinstance(found, Tensor) and _which(found) in map(_which, read):
             return found  # the same numbers in the same place
-        if all(map(self._is_constant, read)):
-            for x in _tensors(found):
-                self._nodes.pop(_which(x), None)
-        else:
+        if not all(map(self._is_constant, read)):
             self._take_down(func, args, kwargs, found)
         return found
 
     def _adds_gradients(self, func: Any, to: Tensor) -> bool:
         """Whether autograd adds to what it has computed itself."""
-        node = self._nodes.get(_which(to))
+        node = self._known(to)
         if func is not _ATEN.add_.Tensor or node is None or node.graph is self._forward:
             return False
         return node.op == "call_function"
 
     def _is_constant(self, x: Tensor) -> bool:
         """Whether a tensor is neither given nor computed from what is."""
-        return _which(x) not in self._nodes or self._nodes[_which(x)].op == "get_attr"
+        node = self._known(x)
+        return node is None or node.op == "get_attr"
+
+    def _known(self, x: Tensor) -> Node | None:
+        node, memory = self._nodes.get(_which(x), (None, None))
+        return None if memory is None or memory.expired() else node
+
+    def _stands_for(self, node: Node, x: Tensor) -> None:
+        self._nodes[_which(x)] = node, StorageWeakRef(x.untyped_storage())
 
     def _take_down(self, func: Any, args: tuple[Any, ...], kwargs: Any, found: Any) -> None:
         if (quick := self._packed_call(func, args)) is not None:
-            node = self._graph.call_function(quick, (self._laid(args[0]),))
-            self._nodes[_which(found if isinstance(found, Tensor) else found[0])] = node
+            node = self._graph.call_function(quick, (self._uncopied(args[0]),))
+            self._stands_for(node, found if isinstance(found, Tensor) else found[0])
             return
         given = map_aggregate((args, kwargs), self._node_of)
         node = self._graph.call_function(_called_as(func), *given)
         if isinstance(found, Tensor):
-            self._nodes[_which(found)] = node
+            self._stands_for(node, found)
             return
         for n, x in enumerate(found):
             if x is not None:
-                own = self._graph.call_function(operator.getitem, (node, n))
-                self._nodes[_which(x)] = own
+                self._stands_for(self._graph.call_function(operator.getitem, (node, n)), x)
 
     def _packed_call(self, func: Any, args: tuple[Any, ...]) -> Function | None:
         """What a packed convolution does in place of torch's or of its gradient; none: it stays."""
@@ -183,7 +197,7 @@ class _Recorder(TorchDispatchMode):
         self._convolutions[_which(weight), x.shape] = own
         return own.forward
 
-    def _laid(self, x: Tensor) -> Node:
+    def _uncopied(self, x: Tensor) -> Node:
         """What a packed convolution reads, which brings it into its own layout itself."""
         node = self._node_of(x)
         plain = {"memory_format": torch.contiguous_format}
@@ -194,11 +208,14 @@ class _Recorder(TorchDispatchMode):
         """A tensor's node in the list that is being taken down; what is none stays."""
         if not isinstance(x, Tensor):
             return x
-        node = self._nodes.get(which := _which(x))
+        node = self._known(x)
         if node is None:
+            if x.requires_grad and torch.is_grad_enabled():
+                raise RuntimeError("it reads a tensor that is trained and not given")
             name = f"constant_{len(vars(self._constants))}"
             setattr(self._constants, name, x.detach())
-            node = self._nodes[which] = self._graph.get_attr(name)
+            node = self._graph.get_attr(name)
+            self._stands_for(node, x)
         return self._here(node)
 
     def _here(self, node: Node) -> Node:
@@ -238,6 +255,13 @@ def _tensors(values: Any) -> list[Tensor]:
 
     map_aggregate(values, look)
     return found
+
+
+def _has_size_by_value(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether numbers decide on a result's size; of indices those that say yes or no."""
+    if func is _ATEN.index.Tensor:
+        return any(x.dtype == torch.bool for x in _tensors(args[1]))
+    return torch.Tag.dynamic_output_shape in func.tags
 
 
 def _is_of_tensors(found: Any) -> bool:
