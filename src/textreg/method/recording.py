@@ -118,12 +118,13 @@ class _Recorder(TorchDispatchMode):
 
     def forward(self, value: Tensor) -> GraphModule:
         """All before: gives the value, and the list that `backward` takes from."""
-        place = {node: n for n, node in enumerate(self._graph.nodes)}
-        taken = sorted(self._taken, key=lambda node: -place[self._taken[node]])
         self._graph = self._forward
         own = self._node_of(value)
         # The value keeps what is saved: itself not, or neither would be freed.
-        saved = [self._graph.call_method("detach", (n,)) if n is own else n for n in taken]
+        saved = [
+            self._graph.call_method("detach", (n,)) if n is own else n
+            for n in reversed(self._taken)
+        ]
         return self._module((own, saved))
 
     def __torch_dispatch__(
