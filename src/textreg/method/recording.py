@@ -118,13 +118,12 @@ class _Recorder(TorchDispatchMode):
 
     def forward(self, value: Tensor) -> GraphModule:
         """All before: gives the value, and the list that `backward` takes from."""
+        back = set(self._graph.nodes)
+        taken = [own for own, there in self._taken.items() if there in back]
         self._graph = self._forward
         own = self._node_of(value)
         # The value keeps what is saved: itself not, or neither would be freed.
-        saved = [
-            self._graph.call_method("detach", (n,)) if n is own else n
-            for n in reversed(self._taken)
-        ]
+        saved = [self._graph.call_method("detach", (n,)) if n is own else n for n in taken[::-1]]
         return self._module((own, saved))
 
     def __torch_dispatch__(
@@ -132,7 +131,7 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         """Call it, and take it down."""
         kwargs = kwargs or {}
-        name, changes = func._schema.name.removeprefix("aten::"), func._schema.is_mutable
+        name, changes = _name(func), func._schema.is_mutable
         if changes and not self._adds_gradients(func, args[0]):
             raise RuntimeError(f"it changes a tensor in place, by {name}")
         if _has_size_by_value(func, args):
@@ -234,8 +233,6 @@ class _Recorder(TorchDispatchMode):
         for node in reversed(self._graph.nodes):
             if node.op not in ("placeholder", "output") and not node.users:
                 self._graph.erase_node(node)
-                if node.op == "call_method":
-                    self._taken = {own: n for own, n in self._taken.items() if n is not node}
         module = GraphModule(self._constants, self._graph)
         # As plain attributes they are found at once, and not by nn.Module's own search.
         constants = {**module._parameters, **module._buffers}
@@ -271,11 +268,14 @@ def _is_of_tensors(found: Any) -> bool:
     return all(x is None or isinstance(x, Tensor) for x in (found if several else [found]))
 
 
+def _name(operator_of_aten: Any) -> str:
+    return operator_of_aten._schema.name.removeprefix("aten::")
+
+
 def _called_as(operator_of_aten: Any) -> Any:
     """The function of torch's that calls an operator, which is called sooner; else itself."""
-    name = operator_of_aten._schema.name.removeprefix("aten::")
     for place in (_TORCH, _TORCH._C._nn, Tensor):
-        found = getattr(place, name, None)
+        found = getattr(place, _name(operator_of_aten), None)
         if isinstance(found, BuiltinFunctionType | MethodDescriptorType):
             return found
     return operator_of_aten
